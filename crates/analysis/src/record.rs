@@ -1,0 +1,182 @@
+//! What one session saw of one request: plain, bounded data, written by the session's observer and read by the
+//! rules once the request is over.
+
+use std::sync::Arc;
+
+use pgtally_fingerprint::{Fingerprint, Kind};
+
+/// Nanoseconds on the monotonic clock of the process, counted from its start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Moment(pub u64);
+
+impl Moment {
+    /// Nanoseconds from `earlier` to here; 0 when `earlier` is later.
+    #[must_use]
+    pub fn since(self, earlier: Moment) -> u64 {
+        self.0.saturating_sub(earlier.0)
+    }
+}
+
+/// How statements were assigned to a request, most trusted first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Attribution {
+    Trace,
+    Tag,
+    Guc,
+    ApplicationName,
+    Marker,
+    Ping,
+    Transaction,
+    Idle,
+    Session,
+}
+
+impl Attribution {
+    /// Name in metrics, API and pages.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Trace => "trace",
+            Self::Tag => "tag",
+            Self::Guc => "guc",
+            Self::ApplicationName => "application_name",
+            Self::Marker => "marker",
+            Self::Ping => "ping",
+            Self::Transaction => "transaction",
+            Self::Idle => "idle",
+            Self::Session => "session",
+        }
+    }
+
+    /// Whether the application named the request itself; else it is a unit guessed from the wire.
+    #[must_use]
+    pub const fn is_request(self) -> bool {
+        matches!(self, Self::Trace | Self::Tag | Self::Guc | Self::ApplicationName)
+    }
+}
+
+/// Who ran the request: what the startup packet and the tags say.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Origin {
+    /// Database of the session.
+    pub database: Arc<str>,
+    /// `application_name` in force when the request began, may be empty.
+    pub application_name: Arc<str>,
+    /// `framework`, `db_driver` or `driver` tag, may be empty.
+    pub framework: Arc<str>,
+    /// Source location from `file`, `code.filepath`+`code.lineno` or `source_location` tags, may be empty.
+    pub source_location: Arc<str>,
+}
+
+/// Part of a request that ran on one session.
+#[derive(Clone, Debug)]
+pub struct RequestPart {
+    /// Identity: `trace:<32 hex>`, `<tag name>:<value>`, `guc:<value>` or `<session>.<ordinal>` for units.
+    pub key: Arc<str>,
+    /// How it was found.
+    pub attribution: Attribution,
+    /// Low-cardinality name of the request's type, `untagged` when nothing names it.
+    pub route: Arc<str>,
+    /// Who ran it.
+    pub origin: Origin,
+    /// Number of the session in this process.
+    pub session: u64,
+    /// First statement sent.
+    pub started: Moment,
+    /// Last answer complete.
+    pub ended: Moment,
+    /// Counted statements, recorded or not.
+    pub statements: u32,
+    /// Nanoseconds from each counted statement's sending to its completion, summed.
+    pub database_ns: u64,
+    /// Counted statements in the order of completion, at most [`crate::limits::RECORDS_MAX`].
+    pub records: Vec<StatementRecord>,
+    /// Key values of the records, see [`StatementRecord::keys`].
+    pub keys: Vec<KeyValue>,
+    /// Sampled rows of reads that returned at least two rows, at most [`crate::limits::SAMPLE_BYTES_MAX`] in all.
+    pub samples: Vec<RowSample>,
+    /// Row samples given up because of the bound.
+    pub samples_dropped: u32,
+}
+
+/// One counted statement.
+#[derive(Clone, Debug)]
+pub struct StatementRecord {
+    /// Its shape.
+    pub fingerprint: Fingerprint,
+    /// Its label in metrics.
+    pub kind: Kind,
+    /// When its last byte went to the upstream.
+    pub sent: Moment,
+    /// Nanoseconds from `sent` to the first byte of its answer.
+    pub server_ns: u64,
+    /// Nanoseconds from the first byte of its answer to its completion.
+    pub transfer_ns: u64,
+    /// Nanoseconds the client took from the previous answer on this session to sending this statement, 0 for the first of a request.
+    pub turnaround_ns: u64,
+    /// Rows returned or affected, FETCHes of its cursor included.
+    pub rows: u64,
+    /// Bytes of its row messages.
+    pub bytes: u64,
+    /// Hash over all its canonical parameter values.
+    pub parameters_hash: u64,
+    /// Hash over the parameters that are not in `keys`.
+    pub others_hash: u64,
+    /// Its key parameters: range into [`RequestPart::keys`] (start, count; at most [`crate::limits::KEYS_MAX`]).
+    pub keys: (u32, u8),
+    /// Hash of what else belongs to the group key: `search_path` and role in force.
+    pub environment: u64,
+    /// Ordinal of the transaction block on the session; 0 in autocommit.
+    pub transaction: u32,
+    /// Sent after the answer to the previous statement of the session was complete.
+    pub is_round_trip: bool,
+    /// SQLSTATE when it failed.
+    pub error: Option<[u8; 5]>,
+    /// It ran through a cursor or portal fetched in pieces.
+    pub is_fetched_in_pieces: bool,
+}
+
+/// One key parameter's value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeyValue {
+    /// 1-based number in the normalized text.
+    pub parameter: u16,
+    /// Elements: 1 for a scalar, more for a list (`IN`, `= ANY`), 0 for an empty one.
+    pub elements: u32,
+    /// Canonical hash of the value, of the first element for a list. 0 for NULL.
+    pub value: u32,
+    /// Hash over all elements (equal for equal lists).
+    pub list_hash: u64,
+}
+
+/// Rows of a repeated or single read, pooled per shape within a request, reduced to hashes of key-like cells.
+#[derive(Clone, Debug)]
+pub struct RowSample {
+    /// Shape whose rows these are (of the DECLARE for a cursor).
+    pub fingerprint: Fingerprint,
+    /// Index into `records` of the first execution that gave rows.
+    pub first_record: u32,
+    /// Executions that gave rows (a cursor's FETCHes are one).
+    pub executions: u32,
+    /// Rows seen in all, sampled or not.
+    pub rows: u64,
+    /// The sampled columns, at most [`crate::limits::SAMPLE_COLUMNS_MAX`].
+    pub columns: Arc<[SampleColumn]>,
+    /// Row-major canonical hashes, `columns.len()` per row, 0 for NULL; at most [`crate::limits::SAMPLE_ROWS_MAX`] rows.
+    pub values: Vec<u32>,
+}
+
+/// A sampled column as RowDescription describes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SampleColumn {
+    /// 0-based position in the row.
+    pub position: u16,
+    /// Table's OID, 0 for an expression.
+    pub table_oid: u32,
+    /// Attribute number in that table, 0 for an expression.
+    pub attribute: i16,
+    /// Data type's OID.
+    pub type_oid: u32,
+    /// Label of the column, as the statement names it.
+    pub label: Box<str>,
+}
