@@ -1,0 +1,198 @@
+//! Borrowed views of the messages a client sends, and their tags.
+
+use crate::wire::Fields;
+use crate::{Desync, Frame, limits};
+
+/// `Bind`.
+pub const BIND: u8 = b'B';
+/// `Close`.
+pub const CLOSE: u8 = b'C';
+/// `CopyDone` (the tag is the same in both directions).
+pub const COPY_DONE: u8 = b'c';
+/// `CopyFail`.
+pub const COPY_FAIL: u8 = b'f';
+/// `Describe`.
+pub const DESCRIBE: u8 = b'D';
+/// `Execute`.
+pub const EXECUTE: u8 = b'E';
+/// `FunctionCall`.
+pub const FUNCTION_CALL: u8 = b'F';
+/// `Parse`.
+pub const PARSE: u8 = b'P';
+/// `Query`.
+pub const QUERY: u8 = b'Q';
+/// `Sync`.
+pub const SYNC: u8 = b'S';
+
+/// Bytes of a client's message body worth keeping.
+#[must_use]
+pub const fn body_limit(tag: u8) -> usize {
+    match tag {
+        BIND => limits::BIND_BYTES_MAX,
+        QUERY | PARSE => limits::TEXT_BYTES_MAX,
+        CLOSE | DESCRIBE | EXECUTE => limits::OTHER_BYTES_MAX,
+        _ => 0,
+    }
+}
+
+/// A statement text, possibly cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Text<'a> {
+    /// Bytes of the text, in the client's encoding.
+    pub bytes: &'a [u8],
+    /// More text follows that was not kept.
+    pub is_cut: bool,
+}
+
+impl<'a> Text<'a> {
+    fn read(fields: &mut Fields<'a>, is_whole: bool) -> Result<Self, Desync> {
+        if is_whole {
+            return Ok(Self { bytes: fields.string()?, is_cut: false });
+        }
+        let rest = fields.rest();
+        let end = memchr::memchr(0, rest);
+        Ok(Self { bytes: end.and_then(|end| rest.get(..end)).unwrap_or(rest), is_cut: end.is_none() })
+    }
+}
+
+/// The text of a `Query`.
+///
+/// # Errors
+/// [`Desync::MalformedBody`] when the body does not hold a terminated string.
+pub fn query<'a>(frame: &Frame<'a>) -> Result<Text<'a>, Desync> {
+    Text::read(&mut Fields::new(frame.body), frame.is_whole())
+}
+
+/// `Parse`: defines a prepared statement.
+#[derive(Clone, Copy, Debug)]
+pub struct Parse<'a> {
+    /// Name; empty for the unnamed statement.
+    pub name: &'a [u8],
+    /// Its text.
+    pub text: Text<'a>,
+    /// Big-endian OIDs of the parameter types the client declares, 4 bytes each; 0 where it leaves them open.
+    pub types: &'a [u8],
+}
+
+impl<'a> Parse<'a> {
+    /// Reads the body of a `Parse`.
+    ///
+    /// # Errors
+    /// [`Desync::MalformedBody`] when its fields do not fit.
+    pub fn read(frame: &Frame<'a>) -> Result<Self, Desync> {
+        let mut fields = Fields::new(frame.body);
+        let name = fields.string()?;
+        let text = Text::read(&mut fields, frame.is_whole())?;
+        let types = if frame.is_whole() {
+            let count = usize::from(fields.uint16()?);
+            fields.bytes(count * 4)?
+        } else {
+            &[]
+        };
+        Ok(Self { name, text, types })
+    }
+}
+
+/// Formats of values: none (all text), one for all, or one each.
+#[derive(Clone, Copy, Debug)]
+pub struct Formats<'a> {
+    codes: &'a [u8],
+}
+
+impl<'a> Formats<'a> {
+    fn read(fields: &mut Fields<'a>) -> Result<Self, Desync> {
+        let count = usize::from(fields.uint16()?);
+        Ok(Self { codes: fields.bytes(count * 2)? })
+    }
+
+    /// Whether value number `index` (0-based) is binary.
+    #[must_use]
+    pub fn is_binary(&self, index: usize) -> bool {
+        let code = |at: usize| self.codes.get(at * 2 + 1).is_some_and(|&code| code == 1);
+        if self.codes.len() == 2 { code(0) } else { code(index) }
+    }
+}
+
+/// `Bind`: gives a prepared statement its parameters and makes a portal of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Bind<'a> {
+    /// Name of the portal; empty for the unnamed one.
+    pub portal: &'a [u8],
+    /// Name of the prepared statement.
+    pub statement: &'a [u8],
+    /// Formats of the parameter values.
+    pub formats: Formats<'a>,
+    values: Fields<'a>,
+    count: u16,
+    is_whole: bool,
+}
+
+impl<'a> Bind<'a> {
+    /// Reads the body of a `Bind`. A cut body is accepted as far as it goes.
+    ///
+    /// # Errors
+    /// [`Desync::MalformedBody`] when the fields in front of the values do not fit.
+    pub fn read(frame: &Frame<'a>) -> Result<Self, Desync> {
+        let mut fields = Fields::new(frame.body);
+        let portal = fields.string()?;
+        let statement = fields.string()?;
+        let formats = Formats::read(&mut fields)?;
+        let count = fields.uint16()?;
+        Ok(Self { portal, statement, formats, values: fields, count, is_whole: frame.is_whole() })
+    }
+
+    /// Hands every value with its 0-based index to `each`, NULL as `None`, and returns the formats asked for the
+    /// result columns; `None` when the body was cut before its end.
+    ///
+    /// # Errors
+    /// [`Desync::MalformedBody`] when a whole body's fields do not fit.
+    pub fn values(
+        &self,
+        mut each: impl FnMut(usize, Option<&'a [u8]>),
+    ) -> Result<Option<Formats<'a>>, Desync> {
+        let mut fields = self.values;
+        let mut read = || -> Result<Formats<'a>, Desync> {
+            for index in 0..usize::from(self.count) {
+                each(index, fields.value()?);
+            }
+            Formats::read(&mut fields)
+        };
+        match read() {
+            Ok(formats) => Ok(Some(formats)),
+            Err(_) if !self.is_whole => Ok(None),
+            Err(desync) => Err(desync),
+        }
+    }
+}
+
+/// What a `Describe` or `Close` is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target<'a> {
+    /// The portal of this name.
+    Portal(&'a [u8]),
+    /// The prepared statement of this name.
+    Statement(&'a [u8]),
+}
+
+/// The target of a `Describe` or `Close`; `None` for a kind the server will refuse.
+///
+/// # Errors
+/// [`Desync::MalformedBody`] when the body does not hold a kind and a terminated name.
+pub fn target<'a>(frame: &Frame<'a>) -> Result<Option<Target<'a>>, Desync> {
+    let mut fields = Fields::new(frame.body);
+    let kind = fields.byte()?;
+    let name = fields.string()?;
+    Ok(match kind {
+        b'P' => Some(Target::Portal(name)),
+        b'S' => Some(Target::Statement(name)),
+        _ => None,
+    })
+}
+
+/// The portal an `Execute` runs.
+///
+/// # Errors
+/// [`Desync::MalformedBody`] when the body does not hold a terminated name.
+pub fn execute<'a>(frame: &Frame<'a>) -> Result<&'a [u8], Desync> {
+    Fields::new(frame.body).string()
+}
