@@ -1,0 +1,1 @@
+"""What the driver tests stand on: a server, its log, the proxy, and the comparison of the two."""
