@@ -1,7 +1,9 @@
 //! What a caller may choose about a throwaway server, and the two commands made from it: `initdb` and `postgres`.
 
 use std::fs::{self, File};
+use std::io::{self, Write};
 use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -87,7 +89,7 @@ impl Builder {
             .map_err(StartError::prepare("/tmp"))?;
         account.own(directory.path()).map_err(StartError::prepare(directory.path()))?;
         let directory = self.make_cluster(&binaries, account, directory)?;
-        self.start_on_free_port(binaries, account, directory)
+        self.start_on_free_port(binaries, account, directory, free_port)
     }
 
     fn make_cluster(
@@ -132,6 +134,7 @@ impl Builder {
         binaries: Binaries,
         account: Account,
         directory: TempDir,
+        mut free_port: impl FnMut() -> io::Result<u16>,
     ) -> Result<Throwaway, StartError> {
         let mut server = Throwaway::new(binaries, directory, self.password.clone());
         let mut attempt = 0;
@@ -176,14 +179,36 @@ impl Builder {
 }
 
 /// Writes a file that only `account` (and root) can read.
-fn write_private(path: &Path, text: &str, account: Account) -> std::io::Result<()> {
-    use std::io::Write;
-    use std::os::unix::fs::OpenOptionsExt;
+fn write_private(path: &Path, text: &str, account: Account) -> io::Result<()> {
     let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     writeln!(file, "{text}")?;
     account.own(path)
 }
 
-fn free_port() -> std::io::Result<u16> {
+fn free_port() -> io::Result<u16> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_taken_meanwhile_is_replaced() -> Result<(), Box<dyn std::error::Error>> {
+        let other = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        let taken = other.local_addr()?.port();
+        let account = Account::choose()?;
+        let binaries = Binaries::find(std::env::var_os("PGTALLY_PG_BIN").as_deref().map(Path::new), account)?;
+        let directory = tempfile::Builder::new().prefix("pgtally-").tempdir_in("/tmp")?;
+        account.own(directory.path())?;
+        let builder = Builder::default();
+        let directory = builder.make_cluster(&binaries, account, directory)?;
+        let mut ports = vec![free_port()?, taken, taken].into_iter();
+        let server = builder.start_on_free_port(binaries, account, directory, || {
+            ports.next_back().ok_or_else(|| io::Error::other("more attempts than taken ports"))
+        })?;
+        assert_ne!(server.port(), taken);
+        assert_eq!(ports.len(), 0);
+        Ok(())
+    }
 }

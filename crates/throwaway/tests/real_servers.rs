@@ -106,6 +106,17 @@ fn a_bad_setting_is_explained_by_the_log() {
 }
 
 #[test]
+fn a_server_that_is_late_is_given_up_and_stopped() -> Result<(), Box<dyn Error>> {
+    let error = builder().ready_within(Duration::ZERO).start().expect_err("no server is that fast");
+    let text = error.to_string();
+    let StartError::NotReady { directory, .. } = error else { panic!("another error: {text}") };
+    assert!(text.contains("was not ready after 0ns"), "{text}");
+    assert!(!directory.join("data/postmaster.pid").exists(), "it still runs");
+    fs::remove_dir_all(directory)?;
+    Ok(())
+}
+
+#[test]
 fn a_directory_without_binaries_is_an_error_with_a_remedy() {
     let error =
         Throwaway::builder().binaries(Some(PathBuf::from("/usr/share"))).start().expect_err("no binaries");
