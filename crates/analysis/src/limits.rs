@@ -12,3 +12,45 @@ pub const SAMPLE_COLUMNS_MAX: usize = 8;
 pub const SAMPLE_ROWS_MAX: usize = 256;
 /// Bytes of the longest text cell that counts as key-like.
 pub const KEY_TEXT_BYTES_MAX: usize = 64;
+/// Databases counted by name; the rest is `other`.
+pub const DATABASES_MAX: usize = 16;
+/// SQLSTATE classes counted per database: PostgreSQL has some 45.
+pub const ERROR_CLASSES_MAX: usize = 64;
+/// Shapes in one generation of a worker's table; two generations are kept.
+pub const SHAPES_MAX: usize = 4_096;
+/// Slots of a worker's memo of analysed texts.
+pub const TEXTS_MAX: usize = 1_024;
+/// Slots of a worker's memo of parsed tags.
+pub const TAG_SETS_MAX: usize = 256;
+/// Open cursors followed per session.
+pub const CURSORS_MAX: usize = 16;
+/// Shapes sampled per request part.
+pub const SAMPLES_MAX: usize = 16;
+/// Bytes of an id or route; longer ones are cut.
+pub const NAME_BYTES_MAX: usize = 256;
+/// Statements of one `Query` text that are looked at; the rest is counted without a shape.
+pub const STATEMENTS_PER_TEXT_MAX: usize = 256;
+/// Statements of the longest text kept in the memo.
+pub const MEMO_STATEMENTS_MAX: usize = 16;
+/// Nanoseconds a statement without a tag inherits the request of the one before it.
+pub const INHERIT_NS: u64 = 5_000_000;
+/// Nanoseconds without a statement after which a part is handed over.
+pub const PART_IDLE_NS: u64 = 500_000_000;
+/// Nanoseconds after which a part is handed over although statements go on.
+pub const PART_AGE_NS: u64 = 30_000_000_000;
+/// Parts kept per request: a trace that spreads over more sessions is counted on.
+pub const PARTS_MAX: usize = 256;
+/// Table columns whose names are remembered over all databases.
+pub const CATALOG_COLUMNS_MAX: usize = 20_000;
+/// Tables whose names are remembered over all databases.
+pub const CATALOG_TABLES_MAX: usize = 5_000;
+/// Findings kept: more than anybody works through.
+pub const FINDINGS_MAX: usize = 1_000;
+/// Request keys remembered per finding, so that a request that is looked at again counts once.
+pub const FINDING_KEYS_MAX: usize = 8;
+/// Entries of the timeline kept of a finding's worst request.
+pub const TIMELINE_MAX: usize = 200;
+/// Detections taken from one request: one with more is broken in one way, not in a hundred.
+pub const DETECTIONS_MAX: usize = 100;
+/// New shapes of one worker that wait to be announced; more come only when the aggregator stands still.
+pub const NEW_SHAPES_MAX: usize = 4_096;

@@ -137,7 +137,7 @@ pub struct StatementRecord {
 }
 
 /// One key parameter's value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct KeyValue {
     /// 1-based number in the normalized text.
     pub parameter: u16,

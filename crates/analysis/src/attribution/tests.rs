@@ -1,0 +1,187 @@
+use super::*;
+
+const MS: u64 = 1_000_000;
+
+/// Plays statements on one session; the clock advances by `+<ms>` and 1 ms per statement.
+///
+/// `q` a counted statement, `q:<trace>` one with a fresh tag, `q~<trace>` one whose tag may be stale, `q/<route>`
+/// one with a route tag only; `begin`, `commit`, `rollback`, `discard`, `reset`, `ping`, `set=<value>`,
+/// `local=<value>`, `app=<name>`. Tells the requests of the counted statements as `level:key`, units as `level:#n`
+/// in order of appearance.
+fn play(script: &str) -> String {
+    play_with(Attributor::new(1, 100 * MS, None), script)
+}
+
+fn play_with(mut attributor: Attributor, script: &str) -> String {
+    let mut clock = 0;
+    let mut units: Vec<Arc<str>> = Vec::new();
+    let mut told = Vec::new();
+    let mut status = TransactionStatus::Idle;
+    for word in script.split_whitespace() {
+        if let Some(gap) = word.strip_prefix('+') {
+            clock += gap.parse::<u64>().unwrap() * MS;
+            continue;
+        }
+        let (verb, value) =
+            word.split_at(word.find(|byte: char| !byte.is_ascii_lowercase()).unwrap_or(word.len()));
+        let has_fresh_tags = !value.starts_with('~');
+        let value = value.get(1..).unwrap_or("");
+        let tags = match word.as_bytes().get(verb.len()) {
+            Some(b':' | b'~') => {
+                Some(TagSet { id: Some((Attribution::Trace, value.into())), ..TagSet::default() })
+            }
+            Some(b'/') => Some(TagSet { route: Some(value.into()), ..TagSet::default() }),
+            _ => None,
+        }
+        .map(Rc::new);
+        let arrival = |command| Arrival { command, tags: tags.as_ref(), has_fresh_tags, sent: Moment(clock) };
+        match verb {
+            "q" => {
+                let name = attributor.attribute(arrival(Command::Select));
+                let key = if name.attribution.is_request() {
+                    name.key.to_string()
+                } else {
+                    unit(&mut units, &name.key)
+                };
+                told.push(format!("{}:{key}", name.attribution.name()));
+            }
+            "begin" => {
+                attributor.control(arrival(Command::Begin));
+                status = TransactionStatus::Open;
+            }
+            "commit" | "rollback" => {
+                let command = if verb == "commit" { Command::Commit } else { Command::Rollback };
+                attributor.control(arrival(command));
+                status = TransactionStatus::Idle;
+            }
+            "discard" => drop(attributor.control(arrival(Command::DiscardAll))),
+            "reset" => drop(attributor.control(arrival(Command::ResetAll))),
+            "ping" => drop(attributor.control(arrival(Command::Ping))),
+            "set" | "local" | "app" => {
+                attributor.control(arrival(Command::Set));
+                let name = if verb == "app" { "application_name" } else { "pgtally.request" };
+                let scope = if verb == "local" { SettingScope::Local } else { SettingScope::Session };
+                attributor.set(name, scope, Some(value.as_bytes()).filter(|value| !value.is_empty()));
+            }
+            _ => panic!("{word}"),
+        }
+        clock += MS;
+        attributor.ended(Moment(clock));
+        attributor.ready(status);
+    }
+    told.join(" ")
+}
+
+fn unit(units: &mut Vec<Arc<str>>, key: &Arc<str>) -> String {
+    let index = units.iter().position(|known| known == key).unwrap_or_else(|| {
+        units.push(Arc::clone(key));
+        units.len() - 1
+    });
+    format!("#{}", index + 1)
+}
+
+#[track_caller]
+fn check(script: &str, expected: &str) {
+    assert_eq!(play(script), expected, "{script}");
+}
+
+#[test]
+fn without_anything_the_session_is_the_unit() {
+    check("q q q", "session:#1 session:#1 session:#1");
+}
+
+#[test]
+fn an_idle_gap_outside_a_transaction_begins_a_unit() {
+    check("q +99 q +100 q q", "session:#1 session:#1 idle:#2 idle:#2");
+    check("begin q +500 q commit", "transaction:#1 transaction:#1");
+    check("q +200 set=  q", "session:#1 idle:#2");
+}
+
+#[test]
+fn a_ping_while_idle_begins_a_unit() {
+    check("ping q q ping q", "ping:#1 ping:#1 ping:#2");
+    check("ping begin q commit begin q commit", "ping:#1 ping:#1");
+    check("begin q ping q commit", "transaction:#1 transaction:#1");
+    check("q begin ping rollback q", "session:#1 ping:#2");
+    check("ping q +200 q", "ping:#1 idle:#2");
+}
+
+#[test]
+fn a_marker_ends_and_begins_units() {
+    check("q discard q +200 q discard q", "session:#1 marker:#2 marker:#2 marker:#3");
+    check("q reset q", "session:#1 marker:#2");
+    check("discard q +1500 q", "marker:#1 idle:#2");
+}
+
+#[test]
+fn transactions_are_units_only_where_nothing_runs_outside() {
+    check("begin q q commit begin q rollback", "transaction:#1 transaction:#1 transaction:#2");
+    check("q begin q commit q", "session:#1 session:#1 session:#1");
+    check("begin q commit q begin q commit", "transaction:#1 session:#2 session:#2");
+    check("q +200 begin q commit begin q commit", "session:#1 transaction:#2 transaction:#3");
+}
+
+#[test]
+fn a_fresh_tag_decides() {
+    check("q:a q:a q:b", "trace:a trace:a trace:b");
+    check("ping q:a", "trace:a");
+}
+
+#[test]
+fn a_statement_without_a_tag_inherits() {
+    check("q:a q +3 q +50 q", "trace:a trace:a trace:a session:#1");
+    check("begin q:a +50 q +500 q commit +50 q", "trace:a trace:a trace:a session:#1");
+    check("begin:a +50 q commit", "trace:a");
+    check("q:a ping q", "trace:a ping:#1");
+}
+
+#[test]
+fn a_stale_tag_yields_to_the_current_request() {
+    check("q:a q:b q~a", "trace:a trace:b trace:b");
+    check("q:a +50 q~a", "trace:a trace:a");
+    check("q:a +150 q~a", "trace:a session:#1");
+    check("set=r7 q~a", "guc:r7");
+}
+
+#[test]
+fn the_setting_names_requests() {
+    check("set=r1 q q set=r2 q set= q", "guc:r1 guc:r1 guc:r2 session:#1");
+    check("begin local=r1 q commit q", "guc:r1 session:#1");
+    check("begin set=r1 q rollback q", "guc:r1 session:#1");
+    check("begin set=r1 q commit q", "guc:r1 guc:r1");
+    check("set=r1 q +500 q discard q", "guc:r1 guc:r1 marker:#1");
+    check("set=r1 q:a q +50 q", "trace:a trace:a guc:r1");
+}
+
+#[test]
+fn the_setting_may_carry_a_route() {
+    let mut attributor = Attributor::new(1, 100 * MS, None);
+    attributor.set("pgtally.request", SettingScope::Session, Some(b"route=/posts,id=7"));
+    let arrival = Arrival { command: Command::Select, tags: None, has_fresh_tags: true, sent: Moment(0) };
+    let name = attributor.attribute(arrival);
+    assert_eq!((name.key.as_ref(), name.route.as_deref()), ("7", Some("/posts")));
+    attributor.set("pgtally.request", SettingScope::Session, Some(b"route=/posts"));
+    let first = attributor.attribute(arrival);
+    attributor.set("pgtally.request", SettingScope::Session, Some(b"route=/posts"));
+    assert_ne!(first.key, attributor.attribute(arrival).key, "without an id each setting begins a request");
+}
+
+#[test]
+fn the_startup_option_names_the_session_until_it_is_changed() {
+    let attributor = Attributor::new(1, 100 * MS, Some(b"job1"));
+    assert_eq!(play_with(attributor, "q set=x q set= q discard q"), "guc:job1 guc:x guc:job1 guc:job1");
+}
+
+#[test]
+fn an_application_name_that_changes_names_requests() {
+    check(
+        "app=web q app=/a q q app=/b q",
+        "session:#1 application_name:1.3 application_name:1.3 application_name:1.4",
+    );
+    check("app=web q +200 q", "session:#1 idle:#2");
+}
+
+#[test]
+fn another_route_begins_a_unit() {
+    check("q/a q/a q q/b q", "session:#1 session:#1 session:#1 session:#2 session:#2");
+}

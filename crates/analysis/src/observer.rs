@@ -1,0 +1,239 @@
+//! Watches one session: bytes of both directions in, request parts and counts out.
+//!
+//! The relay calls [`SessionObserver::frontend`] and [`SessionObserver::backend`] with every chunk it has already
+//! forwarded. A statement is *sent* when its last byte was forwarded. Nothing here does I/O or reads a clock; an
+//! error means that the session can no longer be observed.
+//!
+//! Read next: `recording.rs` (what is recorded), `attribution.rs` (which request), `texts.rs` (which shape).
+
+use std::sync::Arc;
+
+use pgtally_protocol::frontend::{self, Bind, Parse, Target, Text};
+use pgtally_protocol::startup::Startup;
+use pgtally_protocol::{Conversation, Desync, Frame, FrameReader, NameHash, TransactionStatus, backend};
+
+use crate::attribution::Attributor;
+use crate::counters::Dropped;
+use crate::execution::{Execution, Mark, Observed, PreparedEntry};
+use crate::limits::{NAME_BYTES_MAX, PART_AGE_NS, PART_IDLE_NS};
+use crate::part::{PartRecorder, cut};
+use crate::record::{Moment, Origin, RequestPart};
+use crate::recording::Recording;
+use crate::worker::Worker;
+
+/// Observer of one session.
+#[derive(Debug)]
+pub struct SessionObserver {
+    frontend_frames: FrameReader,
+    backend_frames: FrameReader,
+    conversation: Conversation<Observed>,
+    recording: Recording,
+}
+
+impl SessionObserver {
+    /// Observer of session number `session`, whose startup packet has just been forwarded.
+    #[must_use]
+    pub fn new(session: u64, startup: &Startup, worker: &mut Worker) -> Self {
+        let text = |bytes: &[u8]| Arc::from(cut(&String::from_utf8_lossy(bytes), NAME_BYTES_MAX));
+        let origin = Origin {
+            database: text(startup.database()),
+            application_name: text(startup.parameter("application_name").unwrap_or(b"")),
+            ..Origin::default()
+        };
+        let request = startup_request(startup);
+        let attributor = Attributor::new(session, worker.settings.idle_gap_ns, request.as_deref());
+        Self {
+            frontend_frames: FrameReader::new(frontend::body_limit),
+            backend_frames: FrameReader::new(backend::body_limit),
+            conversation: Conversation::new(),
+            recording: Recording::new(session, origin, attributor, worker),
+        }
+    }
+
+    /// Looks at bytes that were forwarded to the upstream at `now`.
+    ///
+    /// # Errors
+    /// The reason why this session can no longer be observed.
+    pub fn frontend(&mut self, mut chunk: &[u8], now: Moment, worker: &mut Worker) -> Result<(), Desync> {
+        while let Some(frame) = self.frontend_frames.next(&mut chunk)? {
+            sent(&mut self.conversation, &self.recording, &frame, now, worker)?;
+        }
+        Ok(())
+    }
+
+    /// Looks at bytes that were forwarded to the client at `now`.
+    ///
+    /// # Errors
+    /// As for [`SessionObserver::frontend`].
+    pub fn backend(&mut self, mut chunk: &[u8], now: Moment, worker: &mut Worker) -> Result<(), Desync> {
+        let mut is_ready = false;
+        while let Some(frame) = self.backend_frames.next(&mut chunk)? {
+            if frame.tag == backend::PARAMETER_STATUS {
+                let (name, value) = backend::parameter_status(frame.body)?;
+                self.recording.parameter_status(name, value);
+                continue;
+            }
+            let step = self.conversation.answer(frame.tag, frame.body)?;
+            if let Some(status) = self.recording.step(step, &frame, now, worker) {
+                is_ready = true;
+                if self.recording.ready(status, worker) {
+                    self.conversation.forget_statements();
+                }
+            }
+        }
+        if is_ready && !self.conversation.has_pending() {
+            self.frontend_frames.shrink();
+            self.backend_frames.shrink();
+        }
+        Ok(())
+    }
+
+    /// Hands over the current part when it is idle or old.
+    pub fn sweep(&mut self, now: Moment, worker: &mut Worker) {
+        let Some(recorder) = self.recording.recorder() else { return };
+        let part = recorder.part();
+        let is_idle = now.since(part.ended) >= PART_IDLE_NS && !self.conversation.is_running();
+        if is_idle || now.since(part.started) >= PART_AGE_NS {
+            self.recording.hand_over(worker);
+        }
+    }
+
+    /// Hands over what is left: the session has ended.
+    pub fn close(&mut self, worker: &mut Worker) {
+        self.recording.hand_over(worker);
+    }
+
+    /// Whether a request is being recorded.
+    #[must_use]
+    pub fn has_open_request(&self) -> bool {
+        self.recording.recorder().is_some()
+    }
+
+    /// A copy of the part being recorded.
+    #[must_use]
+    pub fn open_part(&self) -> Option<RequestPart> {
+        self.recording.recorder().map(PartRecorder::part).cloned()
+    }
+
+    /// Transaction status, as the server told it last.
+    #[must_use]
+    pub const fn status(&self) -> TransactionStatus {
+        self.conversation.status()
+    }
+
+    /// Whether a statement is running.
+    #[must_use]
+    pub const fn is_running(&self) -> bool {
+        self.conversation.is_running()
+    }
+}
+
+/// A client's message was forwarded.
+fn sent(
+    conversation: &mut Conversation<Observed>,
+    recording: &Recording,
+    frame: &Frame<'_>,
+    now: Moment,
+    worker: &mut Worker,
+) -> Result<(), Desync> {
+    let mark = Mark { sent: now, is_round_trip: !conversation.is_running() };
+    match frame.tag {
+        frontend::QUERY => {
+            let text = noted(frontend::query(frame)?, worker);
+            let analysed = worker.texts.query(text, recording.dialect, &mut worker.tag_sets);
+            conversation.query(Execution::of_query(analysed), mark)
+        }
+        frontend::PARSE => sent_parse(conversation, recording, frame, worker),
+        frontend::BIND => sent_bind(conversation, frame, now, worker),
+        frontend::EXECUTE => conversation.execute(NameHash::of(frontend::execute(frame)?), mark),
+        frontend::SYNC => conversation.sync(),
+        frontend::DESCRIBE => match frontend::target(frame)? {
+            Some(Target::Portal(name)) => conversation.describe_portal(NameHash::of(name)),
+            Some(Target::Statement(name)) => conversation.describe_statement(NameHash::of(name)),
+            None => Ok(()),
+        },
+        frontend::CLOSE => match frontend::target(frame)? {
+            Some(Target::Portal(name)) => conversation.close_portal(NameHash::of(name)),
+            Some(Target::Statement(name)) => conversation.close_statement(NameHash::of(name)),
+            None => Ok(()),
+        },
+        frontend::FUNCTION_CALL => conversation.function_call(),
+        frontend::COPY_DONE | frontend::COPY_FAIL => conversation.copy_end(),
+        _ => Ok(()),
+    }
+}
+
+/// The text itself; a cut one is counted.
+fn noted<'a>(text: Text<'a>, worker: &mut Worker) -> Text<'a> {
+    if text.is_cut {
+        worker.counters.count_dropped(Dropped::TextCut, 1);
+    }
+    text
+}
+
+fn sent_parse(
+    conversation: &mut Conversation<Observed>,
+    recording: &Recording,
+    frame: &Frame<'_>,
+    worker: &mut Worker,
+) -> Result<(), Desync> {
+    let parse = Parse::read(frame)?;
+    let text = noted(parse.text, worker);
+    let text = worker.texts.prepare(text, parse.types, recording.dialect, &mut worker.tag_sets);
+    if !conversation.parse(NameHash::of(parse.name), PreparedEntry { text, is_fresh: true })? {
+        worker.counters.count_dropped(Dropped::Statements, 1);
+    }
+    Ok(())
+}
+
+fn sent_bind(
+    conversation: &mut Conversation<Observed>,
+    frame: &Frame<'_>,
+    now: Moment,
+    worker: &mut Worker,
+) -> Result<(), Desync> {
+    let bind = Bind::read(frame)?;
+    let execution = match conversation.statement(NameHash::of(bind.statement)) {
+        Some(prepared) => Execution::of_bind(prepared, &bind, now.0)?,
+        None => {
+            worker.counters.count_dropped(Dropped::Statements, 1);
+            Execution::unknown()
+        }
+    };
+    conversation.bind(NameHash::of(bind.portal), execution)
+}
+
+/// `pgtally.request` of the startup packet: as a parameter of its own, or in `options` as `-c` or `--`.
+fn startup_request(startup: &Startup) -> Option<Vec<u8>> {
+    if let Some(value) = startup.parameter("pgtally.request") {
+        return Some(value.to_vec());
+    }
+    let options = startup.parameter("options")?;
+    let mut words = option_words(options).into_iter();
+    let mut found = None;
+    while let Some(word) = words.next() {
+        let setting = match word.as_slice() {
+            b"-c" => words.next()?,
+            [b'-', b'c', setting @ ..] | [b'-', b'-', setting @ ..] => setting.to_vec(),
+            _ => continue,
+        };
+        found = setting.strip_prefix(b"pgtally.request=").map(<[u8]>::to_vec).or(found);
+    }
+    found
+}
+
+/// Splits `options` at white space; a backslash takes the next byte literally (`pg_split_opts`).
+fn option_words(options: &[u8]) -> Vec<Vec<u8>> {
+    let mut words = vec![Vec::new()];
+    let mut bytes = options.iter();
+    while let Some(&byte) = bytes.next() {
+        match (byte, words.last_mut()) {
+            (b'\\', Some(word)) => word.extend(bytes.next()),
+            (b' ' | b'\t' | b'\n' | b'\r', Some(word)) if !word.is_empty() => words.push(Vec::new()),
+            (b' ' | b'\t' | b'\n' | b'\r', _) => {}
+            (_, Some(word)) => word.push(byte),
+            (_, None) => {}
+        }
+    }
+    words
+}

@@ -1,0 +1,219 @@
+//! The part of a request that is being recorded on a session.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use pgtally_fingerprint::Fingerprint;
+
+use crate::attribution::RequestName;
+use crate::columns::{ColumnPlan, RowHashes};
+use crate::counters::{Counters, Dropped};
+use crate::limits::{RECORDS_MAX, SAMPLE_BYTES_MAX, SAMPLE_ROWS_MAX, SAMPLES_MAX};
+use crate::record::{KeyValue, Moment, Origin, RequestPart, RowSample, StatementRecord};
+use crate::tagset::TagSet;
+
+/// `text` cut to at most `bytes_max` bytes, at a character.
+pub(crate) fn cut(text: &str, bytes_max: usize) -> &str {
+    text.get(..text.floor_char_boundary(bytes_max)).unwrap_or(text)
+}
+
+fn fill(slot: &mut Arc<str>, value: Option<&Arc<str>>) {
+    if let Some(value) = value
+        && slot.is_empty()
+    {
+        *slot = Arc::clone(value);
+    }
+}
+
+/// Recording of one request on one session.
+#[derive(Debug)]
+pub(crate) struct PartRecorder {
+    part: RequestPart,
+    /// Distinguishes this recorder from earlier ones of its session.
+    pub(crate) serial: u32,
+    /// Last use of each sample, for giving up the longest unused one.
+    sample_uses: Vec<u32>,
+    sample_values: usize,
+    uses: u32,
+    has_tagged_route: bool,
+}
+
+/// Where a record stands: recorder and index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct RecordPlace {
+    pub(crate) serial: u32,
+    pub(crate) index: u32,
+}
+
+impl PartRecorder {
+    pub(crate) fn new(name: &RequestName, serial: u32, session: u64, origin: Origin, sent: Moment) -> Self {
+        let part = RequestPart {
+            key: Arc::clone(&name.key),
+            attribution: name.attribution,
+            route: name.route_or(&origin.application_name),
+            origin,
+            session,
+            started: sent,
+            ended: sent,
+            statements: 0,
+            database_ns: 0,
+            records: Vec::new(),
+            keys: Vec::new(),
+            samples: Vec::new(),
+            samples_dropped: 0,
+        };
+        Self { part, serial, sample_uses: Vec::new(), sample_values: 0, uses: 0, has_tagged_route: false }
+    }
+
+    pub(crate) fn part(&self) -> &RequestPart {
+        &self.part
+    }
+
+    pub(crate) fn into_part(self) -> RequestPart {
+        self.part
+    }
+
+    pub(crate) fn is_of(&self, name: &RequestName) -> bool {
+        self.part.attribution == name.attribution && self.part.key == name.key
+    }
+
+    /// Takes over what a statement's tags tell beyond the request's name.
+    pub(crate) fn learn(&mut self, tags: &TagSet) {
+        if let Some(route) = &tags.route
+            && self.part.route != *route
+            && !self.has_tagged_route
+        {
+            self.part.route = Arc::clone(route);
+        }
+        self.has_tagged_route |= tags.route.is_some();
+        let origin = &mut self.part.origin;
+        fill(&mut origin.framework, tags.framework.as_ref());
+        fill(&mut origin.source_location, tags.source_location.as_ref());
+    }
+
+    /// Index the next record will have.
+    pub(crate) fn next_index(&self) -> u32 {
+        self.part.records.len() as u32
+    }
+
+    /// Records a counted statement; `None` beyond the limit.
+    pub(crate) fn record(
+        &mut self,
+        mut record: StatementRecord,
+        keys: &[KeyValue],
+        ended: Moment,
+        counters: &mut Counters,
+    ) -> Option<RecordPlace> {
+        self.part.statements += 1;
+        self.part.database_ns = self.part.database_ns.saturating_add(record.server_ns + record.transfer_ns);
+        self.part.ended = ended;
+        if self.part.records.len() >= RECORDS_MAX {
+            counters.count_dropped(Dropped::Records, 1);
+            return None;
+        }
+        let index = self.next_index();
+        record.keys = (self.part.keys.len() as u32, keys.len() as u8);
+        self.part.keys.extend_from_slice(keys);
+        self.part.records.push(record);
+        Some(RecordPlace { serial: self.serial, index })
+    }
+
+    /// Adds rows and time that a later FETCH or Execute gave to a recorded statement.
+    pub(crate) fn extend(
+        &mut self,
+        place: RecordPlace,
+        rows: u64,
+        bytes: u64,
+        duration_ns: u64,
+        ended: Moment,
+    ) {
+        if place.serial != self.serial {
+            return;
+        }
+        if let Some(record) = self.part.records.get_mut(place.index as usize) {
+            record.rows = record.rows.saturating_add(rows);
+            record.bytes = record.bytes.saturating_add(bytes);
+            record.transfer_ns = record.transfer_ns.saturating_add(duration_ns);
+            record.is_fetched_in_pieces = true;
+            self.part.database_ns = self.part.database_ns.saturating_add(duration_ns);
+            self.part.ended = ended;
+        }
+    }
+
+    /// The sample of `fingerprint`'s rows with these columns, ready for rows of another execution.
+    pub(crate) fn open_sample(
+        &mut self,
+        fingerprint: Fingerprint,
+        plan: &Rc<ColumnPlan>,
+        record: u32,
+        is_new_execution: bool,
+    ) -> usize {
+        self.uses += 1;
+        let matches =
+            |sample: &RowSample| sample.fingerprint == fingerprint && sample.columns == plan.columns;
+        let index = self.part.samples.iter().position(matches).unwrap_or_else(|| {
+            let sample = RowSample {
+                fingerprint,
+                first_record: record,
+                executions: 0,
+                rows: 0,
+                columns: Arc::clone(&plan.columns),
+                values: Vec::new(),
+            };
+            self.add_sample(sample)
+        });
+        if let Some(sample) = self.part.samples.get_mut(index) {
+            sample.executions += u32::from(is_new_execution);
+        }
+        if let Some(last_use) = self.sample_uses.get_mut(index) {
+            *last_use = self.uses;
+        }
+        index
+    }
+
+    fn add_sample(&mut self, sample: RowSample) -> usize {
+        if self.part.samples.len() < SAMPLES_MAX {
+            self.part.samples.push(sample);
+            self.sample_uses.push(0);
+            return self.part.samples.len() - 1;
+        }
+        let uses = self.sample_uses.iter().enumerate();
+        let index = uses.min_by_key(|(_, last_use)| **last_use).map_or(0, |(index, _)| index);
+        if let Some(slot) = self.part.samples.get_mut(index) {
+            self.sample_values -= slot.values.len();
+            self.part.samples_dropped += 1;
+            *slot = sample;
+        }
+        index
+    }
+
+    /// Adds one row to the sample at `index`.
+    pub(crate) fn sample_row(&mut self, index: usize, row: &RowHashes) {
+        let Some(sample) = self.part.samples.get_mut(index) else { return };
+        sample.rows += 1;
+        let columns = sample.columns.len();
+        if columns == 0 || sample.values.len() >= SAMPLE_ROWS_MAX * columns {
+            return;
+        }
+        sample.values.extend_from_slice(row.get(..columns).unwrap_or(row));
+        self.sample_values += columns;
+        while self.sample_values * size_of::<u32>() > SAMPLE_BYTES_MAX {
+            self.give_up_sample(index);
+        }
+    }
+
+    /// Empties the longest unused sample that holds rows, or the given one when no other does.
+    fn give_up_sample(&mut self, current: usize) {
+        let holds =
+            |index: &usize| self.part.samples.get(*index).is_some_and(|sample| !sample.values.is_empty());
+        let victim = (0..self.part.samples.len())
+            .filter(|index| *index != current && holds(index))
+            .min_by_key(|index| self.sample_uses.get(*index).copied().unwrap_or(0))
+            .unwrap_or(current);
+        if let Some(sample) = self.part.samples.get_mut(victim) {
+            self.sample_values -= sample.values.len();
+            self.part.samples_dropped += 1;
+            sample.values = Vec::new();
+        }
+    }
+}

@@ -1,0 +1,412 @@
+//! Recording what a session's statements do: which request each belongs to, its timing, rows and keys.
+//!
+//! A statement *begins* with the first message of its answer (that is when its request is decided, in the order
+//! the server runs statements) and *ends* with its completion.
+
+use std::rc::Rc;
+
+use pgtally_fingerprint::{Command, Dialect, Kind, SettingScope};
+use pgtally_protocol::{Described, Failure, Frame, Outcome, Step, TransactionStatus, backend};
+
+use crate::attribution::{Arrival, Attributor};
+use crate::counters::{DatabaseIndex, Dropped};
+use crate::execution::{Execution, Mark, Observed, Run};
+use crate::limits::{CURSORS_MAX, NAME_BYTES_MAX};
+use crate::part::{PartRecorder, RecordPlace, cut};
+use crate::record::{Moment, Origin, StatementRecord};
+use crate::texts::{Statement, WorkerShape};
+use crate::worker::Worker;
+
+/// SQLSTATE of a text that is no SQL: nothing ran.
+const SYNTAX_ERROR: [u8; 5] = *b"42601";
+
+/// An open cursor: where its DECLARE was recorded.
+#[derive(Debug)]
+struct Cursor {
+    name_hash: u64,
+    shape: Rc<WorkerShape>,
+    place: RecordPlace,
+}
+
+/// What is being recorded on one session.
+#[derive(Debug)]
+pub(crate) struct Recording {
+    session: u64,
+    database: DatabaseIndex,
+    origin: Origin,
+    pub(crate) dialect: Dialect,
+    attributor: Attributor,
+    recorder: Option<Box<PartRecorder>>,
+    /// Recorders so far.
+    serial: u32,
+    cursors: Vec<Cursor>,
+    /// A `DISCARD ALL` or `DEALLOCATE ALL` completed since the last `ReadyForQuery`.
+    has_forgotten_statements: bool,
+}
+
+impl Recording {
+    pub(crate) fn new(session: u64, origin: Origin, attributor: Attributor, worker: &mut Worker) -> Self {
+        Self {
+            session,
+            database: worker.counters.database(&origin.database),
+            origin,
+            dialect: Dialect::default(),
+            attributor,
+            recorder: None,
+            serial: 0,
+            cursors: Vec::new(),
+            has_forgotten_statements: false,
+        }
+    }
+
+    pub(crate) fn recorder(&self) -> Option<&PartRecorder> {
+        self.recorder.as_deref()
+    }
+
+    /// Hands the current part over.
+    pub(crate) fn hand_over(&mut self, worker: &mut Worker) {
+        if let Some(recorder) = self.recorder.take() {
+            worker.parts.push(recorder.into_part());
+        }
+    }
+
+    /// Takes in what an answer means. Returns the status when the server is ready.
+    pub(crate) fn step(
+        &mut self,
+        step: Step<'_, Observed>,
+        frame: &Frame<'_>,
+        now: Moment,
+        worker: &mut Worker,
+    ) -> Option<TransactionStatus> {
+        match step {
+            Step::Row(execution, mark) => self.row(execution, mark, frame, now, worker),
+            Step::Completed(execution, mark, outcome) => {
+                self.completed(execution, mark, outcome, now, worker)
+            }
+            Step::Described(Described::Execution(execution)) => execution.describe(frame.body),
+            Step::Described(Described::Prepared(prepared)) => prepared.describe(frame.body),
+            Step::ParameterTypes(prepared) => prepared.learn_types(frame.body),
+            Step::Failed(failure, error) => self.failed(failure, error, now, worker),
+            Step::Ready(status) => return Some(status),
+            Step::Untracked => worker.counters.count_dropped(Dropped::Statements, 1),
+            Step::Passed => {}
+        }
+        None
+    }
+
+    /// Takes in a setting the server reports.
+    pub(crate) fn parameter_status(&mut self, name: &[u8], value: &[u8]) {
+        match name {
+            b"standard_conforming_strings" => self.dialect.has_standard_strings = value == b"on",
+            b"application_name" => {
+                self.origin.application_name = cut(&String::from_utf8_lossy(value), NAME_BYTES_MAX).into();
+            }
+            _ => {}
+        }
+    }
+
+    /// The server is ready. Tells whether its prepared statements are gone.
+    pub(crate) fn ready(&mut self, status: TransactionStatus, worker: &mut Worker) -> bool {
+        if self.attributor.ready(status) && self.is_recording_unit() {
+            self.hand_over(worker);
+        }
+        std::mem::take(&mut self.has_forgotten_statements)
+    }
+
+    fn is_recording_unit(&self) -> bool {
+        self.recorder.as_ref().is_some_and(|recorder| !recorder.part().attribution.is_request())
+    }
+
+    /// The first message of a statement's answer: decides its request.
+    fn begin(&mut self, execution: &mut Execution, mark: Mark, now: Moment, worker: &mut Worker) {
+        if execution.run.is_begun {
+            return;
+        }
+        let sent = self.attributor.last_end().map_or(mark.sent, |end| mark.sent.max(end));
+        execution.run.begin(sent, now);
+        let statement = execution.statement();
+        let command = statement.map_or(Command::Other, |statement| statement.command);
+        if !command.is_counted() || execution.run.is_resumed() {
+            return;
+        }
+        let arrival = Arrival {
+            command,
+            tags: execution.tags.as_ref(),
+            has_fresh_tags: execution.has_fresh_tags,
+            sent: mark.sent,
+        };
+        let name = self.attributor.attribute(arrival);
+        if !self.recorder.as_ref().is_some_and(|recorder| recorder.is_of(&name)) {
+            self.hand_over(worker);
+            self.serial += 1;
+            let recorder =
+                PartRecorder::new(&name, self.serial, self.session, self.origin.clone(), mark.sent);
+            self.recorder = Some(Box::new(recorder));
+        }
+        if let (Some(recorder), Some(tags)) = (&mut self.recorder, &execution.tags) {
+            recorder.learn(tags);
+        }
+    }
+
+    fn row(
+        &mut self,
+        execution: &mut Execution,
+        mark: Mark,
+        frame: &Frame<'_>,
+        now: Moment,
+        worker: &mut Worker,
+    ) {
+        self.begin(execution, mark, now, worker);
+        let run = &mut execution.run;
+        run.rows += 1;
+        run.bytes += u64::from(frame.length);
+        if frame.tag == backend::DATA_ROW {
+            self.sample(execution, frame.body);
+        }
+    }
+
+    /// Hashes the key-like cells of a row that belongs to a result of several rows.
+    fn sample(&mut self, execution: &mut Execution, body: &[u8]) {
+        let (Some(plan), Some(statement)) = (&execution.columns, execution.statement()) else { return };
+        let Some(recorder) = self.recorder.as_deref_mut().filter(|_| !plan.columns.is_empty()) else {
+            return;
+        };
+        let cursor = self.cursors.iter().find(|cursor| is_fetch_of(statement, cursor));
+        let (shape, record) = match cursor {
+            Some(cursor) if cursor.place.serial == recorder.serial => (&cursor.shape, cursor.place.index),
+            Some(_) => return,
+            None if statement.command == Command::Fetch => return,
+            None => {
+                (&statement.shape, execution.run.place.map_or(recorder.next_index(), |place| place.index))
+            }
+        };
+        let hashes = plan.hash_row(body, execution.binary_columns);
+        let run = &execution.run;
+        let is_piece = cursor.is_some() || run.is_resumed();
+        if run.rows == 1 && !is_piece {
+            // A result of one row is nobody's parent: wait for the second.
+            execution.run.first_row = hashes;
+            return;
+        }
+        let fingerprint = shape.fingerprint;
+        let sample = match run.sample {
+            Some((serial, index)) if serial == recorder.serial => index,
+            _ => {
+                let is_new = run.sample.is_none() && !is_piece;
+                let index = recorder.open_sample(fingerprint, plan, record, is_new || run.rows == 1);
+                if !is_piece {
+                    recorder.sample_row(index, &run.first_row);
+                }
+                index
+            }
+        };
+        recorder.sample_row(sample, &hashes);
+        execution.run.sample = Some((recorder.serial, sample));
+    }
+
+    fn completed(
+        &mut self,
+        execution: &mut Execution,
+        mark: Mark,
+        outcome: Outcome<'_>,
+        now: Moment,
+        worker: &mut Worker,
+    ) {
+        self.begin(execution, mark, now, worker);
+        let rows = match outcome {
+            Outcome::Completed(complete) => complete.rows,
+            Outcome::Empty => return self.control(Command::Empty, execution, mark, now, worker),
+            Outcome::Suspended => execution.run.rows,
+        };
+        let command =
+            execution.statement().map_or_else(|| command_of(outcome), |statement| statement.command);
+        if command.is_counted() {
+            self.counted(execution, mark, rows, None, now, worker);
+        } else {
+            self.control(command, execution, mark, now, worker);
+        }
+        if outcome == Outcome::Suspended { execution.run.suspend() } else { execution.advance() }
+    }
+
+    fn failed(
+        &mut self,
+        failure: Failure<'_, Observed>,
+        error: backend::ErrorFields,
+        now: Moment,
+        worker: &mut Worker,
+    ) {
+        worker.counters.count_error(self.database, error.sqlstate);
+        let Failure::Execution(execution, mark) = failure else { return };
+        let is_no_sql = error.sqlstate == SYNTAX_ERROR && execution.is_untouched_query();
+        let command = execution.statement().map_or(Command::Other, |statement| statement.command);
+        if command.is_counted() && !is_no_sql {
+            self.begin(execution, mark, now, worker);
+            self.counted(execution, mark, 0, Some(error.sqlstate), now, worker);
+        } else {
+            self.attributor.ended(now);
+        }
+    }
+
+    /// A counted statement ended: records it, or adds to its record when an earlier piece of it was recorded.
+    fn counted(
+        &mut self,
+        execution: &mut Execution,
+        mark: Mark,
+        rows: u64,
+        error: Option<[u8; 5]>,
+        now: Moment,
+        worker: &mut Worker,
+    ) {
+        let run = &execution.run;
+        let duration_ns = now.since(run.sent);
+        if run.is_resumed() {
+            if let (Some(place), Some(recorder)) = (run.place, self.recorder.as_deref_mut()) {
+                recorder.extend(place, run.rows, run.bytes, duration_ns, now);
+            }
+            worker.counters.rows += rows;
+            return self.attributor.ended(now);
+        }
+        let statement = execution.statement();
+        let kind = statement.map_or(Kind::Other, |statement| statement.command.kind());
+        let values = statement.map(|statement| statement.values).unwrap_or_default();
+        let record = StatementRecord {
+            fingerprint: statement.map(|statement| statement.shape.fingerprint).unwrap_or_default(),
+            kind,
+            sent: mark.sent,
+            server_ns: run.first_answer.since(run.sent),
+            transfer_ns: now.since(run.first_answer),
+            turnaround_ns: self.turnaround(mark.sent),
+            rows,
+            bytes: run.bytes,
+            parameters_hash: values.hash,
+            others_hash: values.others_hash,
+            keys: (0, 0),
+            environment: self.attributor.environment(),
+            transaction: self.attributor.transaction(),
+            is_round_trip: mark.is_round_trip && execution.is_first(),
+            error,
+            is_fetched_in_pieces: false,
+        };
+        let recorder = self.recorder.as_deref_mut();
+        let place =
+            recorder.and_then(|recorder| recorder.record(record, values.keys(), now, &mut worker.counters));
+        if let Some(statement) = statement {
+            self.remember_cursor(statement, place);
+            worker.texts.count(&statement.shape, duration_ns, rows, error.is_some());
+        }
+        worker.has_counts = true;
+        worker.counters.count_query(self.database, kind, duration_ns);
+        worker.counters.rows += rows;
+        self.change_setting(execution, error.is_some());
+        self.attributor.ended(now);
+        execution.run.place = place;
+    }
+
+    /// Nanoseconds the client took since the last answer, within the current request.
+    fn turnaround(&self, sent: Moment) -> u64 {
+        let is_first = self.recorder.as_ref().is_none_or(|recorder| recorder.part().statements == 0);
+        let since_end = |end| sent.since(end);
+        if is_first { 0 } else { self.attributor.last_end().map_or(0, since_end) }
+    }
+
+    fn remember_cursor(&mut self, statement: &Statement, place: Option<RecordPlace>) {
+        let Some(place) = place.filter(|_| statement.command == Command::Declare) else { return };
+        self.cursors.retain(|cursor| cursor.name_hash != statement.name_hash);
+        if self.cursors.len() >= CURSORS_MAX {
+            self.cursors.remove(0);
+        }
+        self.cursors.push(Cursor {
+            name_hash: statement.name_hash,
+            shape: Rc::clone(&statement.shape),
+            place,
+        });
+    }
+
+    /// A statement that is not counted ended.
+    fn control(
+        &mut self,
+        command: Command,
+        execution: &mut Execution,
+        mark: Mark,
+        now: Moment,
+        worker: &mut Worker,
+    ) {
+        let run = &execution.run;
+        let duration_ns = now.since(run.sent);
+        if let Some(statement) = execution.statement() {
+            self.extend_cursor(statement, run, now);
+        }
+        let arrival = Arrival {
+            command,
+            tags: execution.tags.as_ref(),
+            has_fresh_tags: execution.has_fresh_tags,
+            sent: mark.sent,
+        };
+        if self.attributor.control(arrival) && self.is_recording_unit() {
+            self.hand_over(worker);
+        }
+        self.change_setting(execution, false);
+        if matches!(command, Command::DiscardAll | Command::DeallocateAll) {
+            self.has_forgotten_statements = true;
+        }
+        let kind = if command == Command::Ping { Kind::Other } else { command.kind() };
+        worker.has_counts = true;
+        worker.counters.count_query(self.database, kind, duration_ns);
+        self.attributor.ended(now);
+    }
+
+    /// A FETCH's rows and time belong to the DECLARE of its cursor.
+    fn extend_cursor(&mut self, statement: &Statement, run: &Run, now: Moment) {
+        if statement.command == Command::CloseCursor {
+            self.cursors.retain(|cursor| cursor.name_hash != statement.name_hash);
+        }
+        let cursor = self.cursors.iter().find(|cursor| is_fetch_of(statement, cursor));
+        if let (Some(cursor), Some(recorder)) = (cursor, self.recorder.as_deref_mut()) {
+            recorder.extend(cursor.place, run.rows, run.bytes, now.since(run.sent), now);
+        }
+    }
+
+    fn change_setting(&mut self, execution: &Execution, is_failed: bool) {
+        let Some(setting) = execution.statement().and_then(|statement| statement.setting.as_deref()) else {
+            return;
+        };
+        if is_failed {
+            return;
+        }
+        let scope = match setting.scope {
+            SettingScope::Bound(_) if execution.setting_is_local => SettingScope::Local,
+            SettingScope::Bound(_) => SettingScope::Session,
+            scope => scope,
+        };
+        let value = if setting.placeholder.is_some() { &execution.setting_value } else { &setting.value };
+        self.attributor.set(setting.name, scope, value.as_deref());
+    }
+}
+
+fn is_fetch_of(statement: &Statement, cursor: &Cursor) -> bool {
+    statement.command == Command::Fetch && statement.name_hash == cursor.name_hash
+}
+
+/// The command of a statement whose text is not known, as its completion tells.
+fn command_of(outcome: Outcome<'_>) -> Command {
+    let Outcome::Completed(complete) = outcome else { return Command::Other };
+    match complete.command {
+        b"BEGIN" | b"START TRANSACTION" => Command::Begin,
+        b"CLOSE CURSOR" | b"CLOSE CURSOR ALL" => Command::CloseCursor,
+        b"COMMIT" => Command::Commit,
+        b"DEALLOCATE" => Command::Deallocate,
+        b"DEALLOCATE ALL" => Command::DeallocateAll,
+        b"DISCARD ALL" => Command::DiscardAll,
+        b"FETCH" => Command::Fetch,
+        b"LISTEN" => Command::Listen,
+        b"MOVE" => Command::Move,
+        b"RELEASE" => Command::Release,
+        b"RESET" => Command::Reset,
+        b"ROLLBACK" => Command::Rollback,
+        b"SAVEPOINT" => Command::Savepoint,
+        b"SET" => Command::Set,
+        b"SHOW" => Command::Show,
+        b"UNLISTEN" => Command::Unlisten,
+        _ => Command::Other,
+    }
+}

@@ -1,0 +1,462 @@
+//! From a statement's text to its shape and parameter values, without allocation for what is known.
+//!
+//! Two tables per worker: a memo from the hash of a raw text to what scanning it gave (filled when a text is seen
+//! the second time, so texts with inlined literals do not fill it), and the shapes by fingerprint in two
+//! generations (the older one is dropped when the younger is full, so the table is bounded and keeps what is used).
+
+use std::cell::{Cell, RefCell};
+use std::hash::Hasher;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use pgtally_fingerprint::value::{self, ListHash};
+use pgtally_fingerprint::{
+    Command, Dialect, Fingerprint, Parameter, Role, Scan, SettingScope, StatementScan, Value, normalize,
+    unquote,
+};
+use pgtally_protocol::Desync;
+use pgtally_protocol::frontend::{Bind, Text};
+use rustc_hash::{FxHashMap, FxHasher};
+
+use crate::columns::{BinaryColumns, ColumnPlan};
+use crate::counters::ShapeCounters;
+use crate::limits::{
+    KEYS_MAX, MEMO_STATEMENTS_MAX, NEW_SHAPES_MAX, SHAPES_MAX, STATEMENTS_PER_TEXT_MAX, TEXTS_MAX,
+};
+use crate::record::KeyValue;
+use crate::shape::Shape;
+use crate::tagset::{TagSet, TagSets};
+
+/// A shape as one worker knows it, with what it counted since the last take.
+#[derive(Debug)]
+pub(crate) struct WorkerShape {
+    pub(crate) fingerprint: Fingerprint,
+    pub(crate) command: Command,
+    /// Columns of its last result.
+    pub(crate) plan: RefCell<Option<Rc<ColumnPlan>>>,
+    counters: Cell<ShapeCounters>,
+}
+
+/// A setting that a statement changes.
+#[derive(Debug)]
+pub(crate) struct SettingChange {
+    pub(crate) name: &'static str,
+    pub(crate) scope: SettingScope,
+    /// `None` for RESET and DEFAULT, and for a bound value.
+    pub(crate) value: Option<Box<[u8]>>,
+    /// 1-based placeholder of a bound value.
+    pub(crate) placeholder: Option<u16>,
+}
+
+/// Parameter values of one execution.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct ParameterValues {
+    pub(crate) keys: [KeyValue; KEYS_MAX],
+    pub(crate) key_count: u8,
+    /// Over all values.
+    pub(crate) hash: u64,
+    /// Over the values that are not in `keys`.
+    pub(crate) others_hash: u64,
+}
+
+/// One statement of a text, with the values that stand in the text itself.
+#[derive(Clone, Debug)]
+pub(crate) struct Statement {
+    pub(crate) shape: Rc<WorkerShape>,
+    pub(crate) command: Command,
+    pub(crate) name_hash: u64,
+    pub(crate) setting: Option<Rc<SettingChange>>,
+    pub(crate) values: ParameterValues,
+}
+
+/// What a placeholder `$n` is used for.
+#[derive(Clone, Copy, Debug, Default)]
+struct PlaceholderUse {
+    /// Position in [`ParameterValues::keys`].
+    key: Option<u8>,
+    is_array: bool,
+}
+
+/// What one text means.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct AnalysedText {
+    /// The first statement stands apart so that the usual text needs no allocation.
+    pub(crate) first: Option<Statement>,
+    pub(crate) rest: Vec<Statement>,
+    pub(crate) tags: Option<Rc<TagSet>>,
+    placeholders: Vec<PlaceholderUse>,
+}
+
+/// A prepared statement: its text and what describing it told.
+#[derive(Debug)]
+pub(crate) struct PreparedText {
+    pub(crate) text: AnalysedText,
+    /// Types by placeholder: declared by Parse, completed by ParameterDescription.
+    pub(crate) types: RefCell<Vec<u32>>,
+    pub(crate) columns: RefCell<Option<Rc<ColumnPlan>>>,
+}
+
+/// Values bound for one execution.
+pub(crate) struct Bound {
+    pub(crate) values: ParameterValues,
+    pub(crate) binary_columns: BinaryColumns,
+    /// The bound value of a `set_config`, as text.
+    pub(crate) setting_value: Option<Box<[u8]>>,
+    pub(crate) setting_is_local: bool,
+}
+
+enum Memo {
+    /// Seen once: only the hash is kept.
+    Seen(u64),
+    Query(u64, Rc<AnalysedText>),
+    Prepared(u64, Rc<PreparedText>),
+}
+
+/// The tables of one worker.
+pub(crate) struct Texts {
+    scan: Scan,
+    memo: Box<[Option<Memo>]>,
+    young: FxHashMap<Fingerprint, Rc<WorkerShape>>,
+    old: FxHashMap<Fingerprint, Rc<WorkerShape>>,
+    /// Shapes counted since the last take.
+    counted: Vec<Rc<WorkerShape>>,
+    new_shapes: Vec<Arc<Shape>>,
+    /// New shapes not announced because too many waited.
+    dropped_shapes: u64,
+}
+
+impl Texts {
+    pub(crate) fn new() -> Self {
+        Self {
+            scan: Scan::new(),
+            memo: (0..TEXTS_MAX).map(|_| None).collect(),
+            young: FxHashMap::default(),
+            old: FxHashMap::default(),
+            counted: Vec::new(),
+            new_shapes: Vec::new(),
+            dropped_shapes: 0,
+        }
+    }
+
+    /// Shapes first met since the last take.
+    pub(crate) fn take_new_shapes(&mut self) -> Vec<Arc<Shape>> {
+        std::mem::take(&mut self.new_shapes)
+    }
+
+    /// Counts by shape since the last take.
+    pub(crate) fn take_counters(&mut self) -> Vec<ShapeCounters> {
+        self.counted.drain(..).map(|shape| shape.counters.take()).collect()
+    }
+
+    /// New shapes that could not be announced since the last take.
+    pub(crate) fn take_dropped_shapes(&mut self) -> u64 {
+        std::mem::take(&mut self.dropped_shapes)
+    }
+
+    pub(crate) fn count(&mut self, shape: &Rc<WorkerShape>, duration_ns: u64, rows: u64, is_error: bool) {
+        let mut counters = shape.counters.get();
+        if counters.calls == 0 {
+            counters.fingerprint = shape.fingerprint;
+            self.counted.push(Rc::clone(shape));
+        }
+        counters.calls += 1;
+        counters.duration_ns = counters.duration_ns.saturating_add(duration_ns);
+        counters.rows = counters.rows.saturating_add(rows);
+        counters.errors += u64::from(is_error);
+        shape.counters.set(counters);
+    }
+
+    /// What a `Query` text means.
+    pub(crate) fn query(&mut self, text: Text<'_>, dialect: Dialect, tags: &mut TagSets) -> Analysed {
+        let hash = hash_text(text, dialect, &[]);
+        if let Some(Some(Memo::Query(known, analysed))) = self.memo.get(slot(hash))
+            && *known == hash
+        {
+            return Analysed::Known(Rc::clone(analysed));
+        }
+        let analysed = self.analyse(text, dialect, tags);
+        if analysed.rest.len() < MEMO_STATEMENTS_MAX && self.is_seen_again(hash) {
+            let analysed = Rc::new(analysed);
+            self.remember(hash, Memo::Query(hash, Rc::clone(&analysed)));
+            return Analysed::Known(analysed);
+        }
+        Analysed::Fresh(analysed)
+    }
+
+    /// What a `Parse` defines. `types` are its declared OIDs, big-endian.
+    pub(crate) fn prepare(
+        &mut self,
+        text: Text<'_>,
+        types: &[u8],
+        dialect: Dialect,
+        tags: &mut TagSets,
+    ) -> Rc<PreparedText> {
+        let hash = hash_text(text, dialect, types).rotate_left(1);
+        if let Some(Some(Memo::Prepared(known, prepared))) = self.memo.get(slot(hash))
+            && *known == hash
+        {
+            return Rc::clone(prepared);
+        }
+        let (oids, _) = types.as_chunks::<4>();
+        let prepared = Rc::new(PreparedText {
+            text: self.analyse(text, dialect, tags),
+            types: RefCell::new(oids.iter().map(|oid| u32::from_be_bytes(*oid)).collect()),
+            columns: RefCell::new(None),
+        });
+        if self.is_seen_again(hash) {
+            self.remember(hash, Memo::Prepared(hash, Rc::clone(&prepared)));
+        }
+        prepared
+    }
+
+    fn is_seen_again(&mut self, hash: u64) -> bool {
+        let is_seen = matches!(self.memo.get(slot(hash)), Some(Some(Memo::Seen(seen))) if *seen == hash);
+        if !is_seen {
+            self.remember(hash, Memo::Seen(hash));
+        }
+        is_seen
+    }
+
+    fn remember(&mut self, hash: u64, memo: Memo) {
+        if let Some(slot) = self.memo.get_mut(slot(hash)) {
+            *slot = Some(memo);
+        }
+    }
+
+    fn analyse(&mut self, text: Text<'_>, dialect: Dialect, tags: &mut TagSets) -> AnalysedText {
+        let mut scan = std::mem::take(&mut self.scan);
+        scan.scan(text.bytes, dialect, text.is_cut);
+        let mut analysed = AnalysedText { tags: tags.of(text.bytes, &scan), ..AnalysedText::default() };
+        for (number, statement) in scan.statements.iter().enumerate().take(STATEMENTS_PER_TEXT_MAX) {
+            let range = statement.parameters.start as usize..statement.parameters.end as usize;
+            let parameters = scan.parameters.get(range).unwrap_or(&[]);
+            let known = Statement {
+                shape: self.shape(text.bytes, statement, dialect),
+                command: statement.command,
+                name_hash: statement.name_hash,
+                setting: setting(text.bytes, statement),
+                values: literal_values(parameters, &mut analysed.placeholders),
+            };
+            if number == 0 {
+                analysed.first = Some(known);
+            } else {
+                analysed.rest.push(known);
+            }
+        }
+        self.scan = scan;
+        analysed
+    }
+
+    fn shape(&mut self, text: &[u8], statement: &StatementScan, dialect: Dialect) -> Rc<WorkerShape> {
+        let fingerprint = statement.fingerprint;
+        if let Some(shape) = self.young.get(&fingerprint) {
+            return Rc::clone(shape);
+        }
+        let shape = self.old.remove(&fingerprint).unwrap_or_else(|| {
+            self.announce(text, statement, dialect);
+            Rc::new(WorkerShape {
+                fingerprint,
+                command: statement.command,
+                plan: RefCell::new(None),
+                counters: Cell::default(),
+            })
+        });
+        if self.young.len() >= SHAPES_MAX {
+            self.old = std::mem::take(&mut self.young);
+        }
+        self.young.insert(fingerprint, Rc::clone(&shape));
+        shape
+    }
+
+    fn announce(&mut self, text: &[u8], statement: &StatementScan, dialect: Dialect) {
+        if self.new_shapes.len() >= NEW_SHAPES_MAX {
+            self.dropped_shapes += 1;
+            return;
+        }
+        let normalized = normalize(text, statement, dialect);
+        self.new_shapes.push(Arc::new(Shape {
+            fingerprint: statement.fingerprint,
+            text: normalized.text.into(),
+            command: statement.command,
+            roles: normalized.roles.into(),
+        }));
+    }
+}
+
+/// What a `Query` text means: from the memo, or just scanned.
+pub(crate) enum Analysed {
+    Fresh(AnalysedText),
+    Known(Rc<AnalysedText>),
+}
+
+impl Analysed {
+    pub(crate) fn into_parts(self) -> (Option<Statement>, Vec<Statement>, Option<Rc<TagSet>>) {
+        match self {
+            Self::Fresh(text) => (text.first, text.rest, text.tags),
+            Self::Known(text) => (text.first.clone(), text.rest.clone(), text.tags.clone()),
+        }
+    }
+}
+
+fn hash_text(text: Text<'_>, dialect: Dialect, types: &[u8]) -> u64 {
+    let mut hasher = FxHasher::default();
+    hasher.write(text.bytes);
+    hasher.write(types);
+    hasher.write_usize(
+        text.bytes.len() << 2 | usize::from(text.is_cut) << 1 | usize::from(dialect.has_standard_strings),
+    );
+    hasher.finish()
+}
+
+const fn slot(hash: u64) -> usize {
+    (hash >> 20) as usize % TEXTS_MAX
+}
+
+fn setting(text: &[u8], statement: &StatementScan) -> Option<Rc<SettingChange>> {
+    let setting = statement.setting.as_ref()?;
+    let token = setting.value.as_ref().and_then(|range| text.get(range.start as usize..range.end as usize));
+    Some(Rc::new(SettingChange {
+        name: setting.name,
+        scope: setting.scope,
+        value: token.map(|token| unquote(token).into()),
+        placeholder: setting.placeholder,
+    }))
+}
+
+fn mix(hash: u64, value: u64) -> u64 {
+    let mut hasher = FxHasher::default();
+    hasher.write_u64(hash);
+    hasher.write_u64(value);
+    hasher.finish()
+}
+
+/// The values that stand in the text; notes what its placeholders are used for.
+fn literal_values(parameters: &[Parameter], placeholders: &mut Vec<PlaceholderUse>) -> ParameterValues {
+    let mut values = ParameterValues::default();
+    for (number, parameter) in (1..).zip(parameters) {
+        let key = (parameter.role == Role::Key).then(|| values.add_key(number, parameter.elements)).flatten();
+        match parameter.value {
+            Value::Literal(hash) => {
+                values.hash = mix(values.hash, parameter.list_hash);
+                match key.and_then(|key| values.keys.get_mut(usize::from(key))) {
+                    Some(key) => (key.value, key.list_hash) = (hash, parameter.list_hash),
+                    None => values.others_hash = mix(values.others_hash, parameter.list_hash),
+                }
+            }
+            Value::Placeholder { first, count } => {
+                let range = usize::from(first.max(1)) - 1..usize::from(first.max(1)) - 1 + usize::from(count);
+                if placeholders.len() < range.end {
+                    placeholders.resize(range.end, PlaceholderUse::default());
+                }
+                let is_array = parameter.elements == 0;
+                for usage in placeholders.get_mut(range).unwrap_or(&mut []) {
+                    *usage = PlaceholderUse { key: usage.key.or(key), is_array };
+                }
+            }
+        }
+    }
+    values
+}
+
+impl ParameterValues {
+    /// A new key slot; `None` when all are taken.
+    fn add_key(&mut self, parameter: u16, elements: u32) -> Option<u8> {
+        let slot = self.keys.get_mut(usize::from(self.key_count))?;
+        *slot = KeyValue { parameter, elements, ..KeyValue::default() };
+        self.key_count += 1;
+        Some(self.key_count - 1)
+    }
+
+    pub(crate) fn keys(&self) -> &[KeyValue] {
+        self.keys.get(..usize::from(self.key_count)).unwrap_or(&[])
+    }
+}
+
+/// One bound value on its way into a key.
+struct BoundKey {
+    list: ListHash,
+    first: Option<u32>,
+    elements: u32,
+}
+
+impl PreparedText {
+    /// Values of an execution: those of the text and those of the `Bind`. `unique` tells executions with a cut
+    /// `Bind` apart: they must never look equal.
+    ///
+    /// # Errors
+    /// [`Desync::MalformedBody`] when the body does not fit its own lengths.
+    pub(crate) fn bind(&self, bind: &Bind<'_>, unique: u64) -> Result<Bound, Desync> {
+        let mut values = self.text.first.as_ref().map(|statement| statement.values).unwrap_or_default();
+        let setting = self.text.first.as_ref().and_then(|statement| statement.setting.as_deref());
+        let mut setting_value = None;
+        let mut setting_is_local = false;
+        let mut keys: [Option<BoundKey>; KEYS_MAX] = Default::default();
+        let types = self.types.borrow();
+        let formats = bind.values(|index, bound| {
+            let oid = types.get(index).copied().unwrap_or(0);
+            let is_binary = bind.formats.is_binary(index);
+            let usage = self.text.placeholders.get(index).copied().unwrap_or_default();
+            let key = usage.key.and_then(|key| keys.get_mut(usize::from(key)));
+            let mut push = |hash: u32, key: Option<&mut Option<BoundKey>>| match key {
+                Some(key) => key.get_or_insert_with(BoundKey::new).push(hash),
+                None => values.others_hash = mix(values.others_hash, u64::from(hash)),
+            };
+            let hash = bound.map_or(0, |bytes| hash_value(oid, is_binary, bytes));
+            values.hash = mix(values.hash, u64::from(hash));
+            match (bound, usage.is_array, key) {
+                (Some(array), true, Some(key)) => {
+                    key.get_or_insert_with(BoundKey::new).push_array(array, is_binary)
+                }
+                (_, _, key) => push(hash, key),
+            }
+            if let Some(setting) = setting {
+                let number = u16::try_from(index + 1).ok();
+                if setting.placeholder.is_some() && setting.placeholder == number {
+                    setting_value = bound.map(Box::from);
+                }
+                if let SettingScope::Bound(scope) = setting.scope
+                    && Some(scope) == number
+                {
+                    setting_is_local = matches!(bound, Some([1] | [b't', ..] | b"1" | b"on" | b"yes"));
+                }
+            }
+        })?;
+        for (slot, key) in values.keys.iter_mut().zip(keys) {
+            if let Some(key) = key {
+                (slot.value, slot.elements, slot.list_hash) =
+                    (key.first.unwrap_or(0), key.elements, key.list.finish());
+            }
+        }
+        if formats.is_none() {
+            values.hash = mix(values.hash, unique);
+        }
+        let binary_columns = formats.as_ref().map(BinaryColumns::asked).unwrap_or_default();
+        Ok(Bound { values, binary_columns, setting_value, setting_is_local })
+    }
+}
+
+impl BoundKey {
+    fn new() -> Self {
+        Self { list: ListHash::new(), first: None, elements: 0 }
+    }
+
+    fn push(&mut self, hash: u32) {
+        self.first.get_or_insert(hash);
+        self.elements += 1;
+        self.list.push(hash);
+    }
+
+    fn push_array(&mut self, array: &[u8], is_binary: bool) {
+        if is_binary {
+            value::array_binary(array, |oid, element| {
+                self.push(element.map_or(0, |bytes| value::hash_binary(oid, bytes)));
+            });
+        } else {
+            value::array_text(array, |element| self.push(element.map_or(0, value::hash_text)));
+        }
+    }
+}
+
+fn hash_value(oid: u32, is_binary: bool, bytes: &[u8]) -> u32 {
+    if is_binary { value::hash_binary(oid, bytes) } else { value::hash_text(bytes) }
+}
