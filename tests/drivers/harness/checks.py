@@ -73,7 +73,7 @@ def request_checks(scenario, request, count, logged, requests):
         return
     levels = {r["attribution"] for r in mine}
     yield Check(
-        f"{name}: attribution {'/'.join(request['level'])}", bool(levels) and levels <= set(request["level"]), f"{shown}"
+        f"{name}: attribution {' or '.join(request['level'])}", bool(levels) and levels <= set(request["level"]), f"{shown}"
     )
     yield Check(f"{name}: route {request['route']}", {r["route"] for r in mine} == {request["route"]}, f"{shown}")
     units = request.get("units", 1)
@@ -93,10 +93,10 @@ def within(request, requests):
 
 
 def seconds(moment):
-    """A moment of the API as seconds since 1970."""
-    if isinstance(moment, (int, float)):
-        return float(moment)
-    return datetime.datetime.fromisoformat(moment.replace("Z", "+00:00")).timestamp()
+    """A moment of the API, RFC 3339 in UTC with any number of decimals, as seconds since 1970."""
+    whole, _, fraction = moment.rstrip("Z").partition(".")
+    since = datetime.datetime.fromisoformat(whole).replace(tzinfo=datetime.timezone.utc)
+    return since.timestamp() + float(f"0.{fraction or 0}")
 
 
 def has_stall(statements):

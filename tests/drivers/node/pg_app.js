@@ -99,7 +99,7 @@ const COUNTED = new Map([
 function expectation(page, number) {
   const linked = page.name.startsWith("lazy") ? "blog_post.author_id" : null;
   if (IS_TAGGED) return { linked, level: ["trace"], route: `/${page.name}`, key: `trace:${traceId(number)}` };
-  return { linked, level: ["idle"], route: `pg-${MODE}`, needs_gap: true };
+  return { linked, level: ["idle", "transaction"], route: `pg-${MODE}`, needs_gap: true };
 }
 
 async function main() {

@@ -68,7 +68,7 @@ const LINKED = { lazy: "blog_post.author_id", bound: "blog_author.id" };
 function expectation(page, number) {
   const linked = LINKED[page.name];
   if (IS_TAGGED) return { linked, level: ["trace"], route: `/${page.name}`, key: `trace:${traceId(number)}` };
-  return { linked, level: ["idle"], route: `sequelize-${MODE}`, needs_gap: true };
+  return { linked, level: ["idle", "transaction"], route: `sequelize-${MODE}`, needs_gap: true };
 }
 
 async function main() {

@@ -150,11 +150,8 @@ def run_plain(announcer):
     """A connection of its own for each page: the session is the unit."""
     for page, counted in PAGES.items():
         name = page.__name__
-        expected = {"level": ["marker", "session"], "route": f"psycopg-{name}", "linked": LINKED.get(name)}
-        # A ping within the page starts another unit.
-        expected["units"] = None if page is housekeeping else 1
-        if page is housekeeping:
-            expected["level"] += ["ping", "transaction"]
+        level = "transaction" if page in (several, cursors, housekeeping) else "session"
+        expected = {"level": [level], "route": f"psycopg-{name}", "linked": LINKED.get(name)}
         with announcer.request(name, counted=counted, **expected):
             with connect(application_name=f"psycopg-{name}") as db:
                 page(db)
@@ -169,7 +166,8 @@ def run_idle(announcer):
             if page is housekeeping:
                 continue
             name = page.__name__
-            expected = {"level": ["idle"], "route": "psycopg-idle", "needs_gap": True}
+            level = "transaction" if page in (several, cursors) else "idle"
+            expected = {"level": [level], "route": "psycopg-idle", "needs_gap": True}
             if name != "lazy_literals":
                 # Its shapes are those of `lazy`, and loops of one route with the same two shapes are one finding.
                 expected["linked"] = LINKED.get(name)
