@@ -97,10 +97,13 @@ fn set<T, const N: usize>(slots: &mut [Option<T>; N], index: usize, value: T) {
     }
 }
 
+/// A tag set with the hash of the comments it was read from.
+type Known = (u64, Rc<TagSet>);
+
 /// Tag sets read lately, by the hash of their comments: the statements of one request often carry the same.
 #[derive(Debug)]
 pub(crate) struct TagSets {
-    slots: Box<[Option<(u64, Rc<TagSet>)>]>,
+    slots: Box<[Option<Known>]>,
     id_tags: Vec<String>,
 }
 

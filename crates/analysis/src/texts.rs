@@ -31,7 +31,6 @@ use crate::tagset::{TagSet, TagSets};
 #[derive(Debug)]
 pub(crate) struct WorkerShape {
     pub(crate) fingerprint: Fingerprint,
-    pub(crate) command: Command,
     /// Columns of its last result.
     pub(crate) plan: RefCell<Option<Rc<ColumnPlan>>>,
     counters: Cell<ShapeCounters>,
@@ -256,7 +255,6 @@ impl Texts {
             self.announce(text, statement, dialect);
             Rc::new(WorkerShape {
                 fingerprint,
-                command: statement.command,
                 plan: RefCell::new(None),
                 counters: Cell::default(),
             })
