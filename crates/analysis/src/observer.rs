@@ -237,3 +237,6 @@ fn option_words(options: &[u8]) -> Vec<Vec<u8>> {
     }
     words
 }
+
+#[cfg(test)]
+mod tests;

@@ -20,14 +20,23 @@ impl Moment {
 /// How statements were assigned to a request, most trusted first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Attribution {
+    /// By the trace id of a `traceparent` tag.
     Trace,
+    /// By another id tag.
     Tag,
+    /// By the setting `pgtally.request`.
     Guc,
+    /// By an `application_name` that changes between units of work.
     ApplicationName,
+    /// By a pool's reset: `DISCARD ALL`, `RESET ALL`.
     Marker,
+    /// By a pool's ping while idle.
     Ping,
+    /// By an explicit transaction.
     Transaction,
+    /// By an idle gap.
     Idle,
+    /// The session since it opened.
     Session,
 }
 

@@ -1,0 +1,205 @@
+use pgtally_fingerprint::value;
+use pgtally_protocol::startup::{self, Packet};
+
+use super::*;
+use crate::record::Attribution;
+use crate::worker::ObserverSettings;
+
+/// One session with its clock: every message takes a millisecond.
+struct Session {
+    worker: Worker,
+    observer: SessionObserver,
+    clock: u64,
+}
+
+fn message(tag: u8, body: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(body.len() + 4).unwrap();
+    [&[tag][..], &length.to_be_bytes(), body].concat()
+}
+
+fn row(cells: &[&[u8]]) -> Vec<u8> {
+    let mut body = u16::try_from(cells.len()).unwrap().to_be_bytes().to_vec();
+    for cell in cells {
+        body.extend(u32::try_from(cell.len()).unwrap().to_be_bytes());
+        body.extend(*cell);
+    }
+    message(b'D', &body)
+}
+
+/// Columns of one table: name, type OID.
+fn description(columns: &[(&str, u32)], is_binary: bool) -> Vec<u8> {
+    let mut body = u16::try_from(columns.len()).unwrap().to_be_bytes().to_vec();
+    for (attribute, (name, type_oid)) in (1_u16..).zip(columns) {
+        body.extend(name.as_bytes());
+        body.extend([0, 0, 0, 0x40, 0]);
+        body.extend(attribute.to_be_bytes());
+        body.extend(type_oid.to_be_bytes());
+        body.extend([0; 6]);
+        body.extend(u16::from(is_binary).to_be_bytes());
+    }
+    message(b'T', &body)
+}
+
+fn complete(tag: &str) -> Vec<u8> {
+    message(b'C', format!("{tag}\0").as_bytes())
+}
+
+impl Session {
+    fn new() -> Self {
+        let body = b"\0\x03\0\0user\0ann\0database\0shop\0application_name\0web\0\0";
+        let length = u32::try_from(body.len() + 4).unwrap().to_be_bytes();
+        let Ok(Packet::Startup(startup)) = startup::parse(&[&length[..], body].concat()) else { panic!() };
+        let mut worker = Worker::new(ObserverSettings::default());
+        let observer = SessionObserver::new(7, &startup, &mut worker);
+        let mut session = Self { worker, observer, clock: 0 };
+        session.backend(&[message(b'R', &[0, 0, 0, 0]), message(b'Z', b"I")].concat());
+        session
+    }
+
+    fn frontend(&mut self, bytes: &[u8]) {
+        self.clock += 1_000_000;
+        self.observer.frontend(bytes, Moment(self.clock), &mut self.worker).unwrap();
+    }
+
+    fn backend(&mut self, bytes: &[u8]) {
+        self.clock += 1_000_000;
+        self.observer.backend(bytes, Moment(self.clock), &mut self.worker).unwrap();
+    }
+
+    fn query(&mut self, sql: &str, answer: &[Vec<u8>]) {
+        self.frontend(&message(b'Q', format!("{sql}\0").as_bytes()));
+        self.backend(&[answer.concat(), message(b'Z', b"I")].concat());
+    }
+
+    fn part(&mut self) -> RequestPart {
+        self.observer.close(&mut self.worker);
+        let mut parts = self.worker.take_parts();
+        assert_eq!(parts.len(), 1);
+        parts.remove(0)
+    }
+}
+
+fn posts() -> Vec<Vec<u8>> {
+    vec![
+        description(&[("id", 23), ("title", 25), ("author_id", 20)], false),
+        row(&[b"1", b"a", b"101"]),
+        row(&[b"2", b"b", b"102"]),
+        complete("SELECT 2"),
+    ]
+}
+
+#[test]
+fn rows_and_keys_of_a_loop_are_recorded() {
+    let mut session = Session::new();
+    session.query("SELECT id, title, author_id FROM posts", &posts());
+    for key in [101, 102] {
+        let answer = [description(&[("name", 25)], false), row(&[b"ann"]), complete("SELECT 1")];
+        session.query(&format!("SELECT name FROM users WHERE id = {key}"), &answer);
+    }
+    let part = session.part();
+    assert_eq!((part.attribution, part.statements, part.records.len()), (Attribution::Session, 3, 3));
+    assert_eq!((&*part.route, &*part.origin.database), ("web", "shop"));
+    assert_eq!(part.records[1].fingerprint, part.records[2].fingerprint);
+    assert_ne!(part.records[1].parameters_hash, part.records[2].parameters_hash);
+    assert!(part.records.iter().all(|record| record.is_round_trip));
+    let keys: Vec<u32> = part.keys.iter().map(|key| key.value).collect();
+    assert_eq!(keys, [101, 102].map(value::hash_integer));
+    assert_eq!(part.samples.len(), 1, "a result of one row is no parent");
+    let sample = &part.samples[0];
+    assert_eq!(
+        sample.columns.iter().map(|column| &*column.label).collect::<Vec<_>>(),
+        ["id", "title", "author_id"]
+    );
+    let authors: Vec<u32> = sample.values.chunks(3).map(|row| row[2]).collect();
+    assert_eq!(authors, keys);
+}
+
+#[test]
+fn bound_binary_keys_equal_text_values() {
+    let mut session = Session::new();
+    let parse = message(b'P', b"s1\0SELECT name FROM users WHERE id = $1\0\0\x01\0\0\0\x17");
+    session.frontend(&[parse, message(b'D', b"Ss1\0"), message(b'S', b"")].concat());
+    let types = message(b't', b"\0\x01\0\0\0\x17");
+    session.backend(
+        &[message(b'1', b""), types, description(&[("name", 25)], false), message(b'Z', b"I")].concat(),
+    );
+    for key in [101_i32, 102] {
+        let bind = [&b"\0s1\0\0\x01\0\x01\0\x01\0\0\0\x04"[..], &key.to_be_bytes(), b"\0\x01\0\x01"].concat();
+        session.frontend(&[message(b'B', &bind), message(b'E', b"\0\0\0\0\0"), message(b'S', b"")].concat());
+        session.backend(
+            &[message(b'2', b""), row(&[b"ann"]), complete("SELECT 1"), message(b'Z', b"I")].concat(),
+        );
+    }
+    let part = session.part();
+    let keys: Vec<u32> = part.keys.iter().map(|key| key.value).collect();
+    assert_eq!(keys, [101, 102].map(value::hash_integer));
+    assert_eq!(part.statements, 2);
+}
+
+#[test]
+fn rows_of_a_fetch_belong_to_its_declare() {
+    let mut session = Session::new();
+    session.query("BEGIN", &[complete("BEGIN")]);
+    session
+        .query("DECLARE c CURSOR FOR SELECT id, title, author_id FROM posts", &[complete("DECLARE CURSOR")]);
+    for _ in 0..2 {
+        session.query(
+            "FETCH FORWARD 2 FROM c",
+            &posts()[..].iter().cloned().take(3).chain([complete("FETCH 2")]).collect::<Vec<_>>(),
+        );
+    }
+    let part = session.part();
+    assert_eq!((part.statements, part.records.len(), part.records[0].rows), (1, 1, 4));
+    assert!(part.records[0].is_fetched_in_pieces);
+    assert_eq!((part.samples[0].fingerprint, part.samples[0].rows), (part.records[0].fingerprint, 4));
+}
+
+#[test]
+fn idle_parts_are_handed_over() {
+    let mut session = Session::new();
+    session.query("SELECT id, title, author_id FROM posts", &posts());
+    session.observer.sweep(Moment(session.clock + 400_000_000), &mut session.worker);
+    assert!(session.observer.has_open_request());
+    session.observer.sweep(Moment(session.clock + 500_000_000), &mut session.worker);
+    assert!(!session.observer.has_open_request());
+}
+
+#[test]
+fn pipelined_statements_are_one_round_trip() {
+    let mut session = Session::new();
+    let query = message(b'Q', b"INSERT INTO t VALUES (1)\0");
+    session.frontend(&[query.clone(), query].concat());
+    let answer = [complete("INSERT 0 1"), message(b'Z', b"I")].concat();
+    session.backend(&[answer.clone(), answer].concat());
+    let part = session.part();
+    assert_eq!(part.records.iter().map(|record| record.is_round_trip).collect::<Vec<_>>(), [true, false]);
+}
+
+#[test]
+fn memory_of_one_endless_request_is_bounded() {
+    let mut session = Session::new();
+    for number in 0..10_000 {
+        session.query(&format!("SELECT id, title, author_id FROM posts WHERE id > {number}"), &posts());
+    }
+    let part = session.part();
+    assert_eq!((part.statements, part.records.len()), (10_000, crate::limits::RECORDS_MAX));
+    let bytes: usize = part.samples.iter().map(|sample| sample.values.len() * 4).sum();
+    assert!(bytes <= crate::limits::SAMPLE_BYTES_MAX);
+    let counters = session.worker.take_counters().unwrap();
+    assert_eq!(counters.dropped[Dropped::Records as usize], 8_000);
+}
+
+#[test]
+fn startup_options_are_split_as_postgresql_does() {
+    for (options, expected) in [
+        ("-c pgtally.request=a", Some("a")),
+        ("-cpgtally.request=a -c work_mem=7MB", Some("a")),
+        ("--pgtally.request=a\\ b", Some("a b")),
+        ("-c", None),
+        ("-c work_mem=7MB", None),
+    ] {
+        let parameters = vec![(b"options".to_vec(), options.as_bytes().to_vec())];
+        let startup = Startup { major: 3, minor: 0, parameters };
+        assert_eq!(startup_request(&startup).as_deref(), expected.map(str::as_bytes), "{options}");
+    }
+}
