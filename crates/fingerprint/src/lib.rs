@@ -3,20 +3,47 @@
 //! [`Scan`] walks one text as a client sent it (possibly several statements, comments, literals) and says for
 //! each statement: its [`Fingerprint`], its [`Command`], its parameters with their [`Role`]s, the setting or cursor
 //! it names. A `Scan` is reused from text to text, so a text of a known shape costs no allocation.
-//! [`normalize`] writes the text of a new shape once; [`tags`] reads the comments.
+//! [`normalize()`] writes the text of a new shape once; [`tags`] reads the comments.
 //!
 //! Deliberately absent: a parser. What needs a parse tree (tables, volatility) comes from libpg_query, off the hot
 //! path, as [`ShapeFacts`].
 //!
-//! Read next: `lexer.rs`, then `scan.rs`.
+//! Read next: `lexer.rs`, then `walk.rs`.
 
+mod clause;
+mod command;
+mod emit;
 mod facts;
+mod fold;
+mod hash;
+mod keyword;
+mod lexer;
+mod normalize;
+mod parameter;
 mod scan;
+mod setting;
+pub mod tags;
+mod utility;
+pub mod value;
+mod walk;
 
+use std::borrow::Cow;
+
+pub use command::{Command, Kind};
 pub use facts::{Compared, Function, OutputColumn, ShapeFacts, Table};
-pub use scan::{
-    Command, Dialect, Fingerprint, Kind, Parameter, Role, Scan, Setting, SettingScope, StatementScan, Value,
-};
+pub use normalize::{NORMALIZED_BYTES_MAX, Normalized, normalize};
+pub use parameter::{Parameter, Role, Value};
+pub use scan::{Dialect, Fingerprint, Scan, StatementScan};
+pub use setting::{Setting, SettingScope, name_hash};
 
-/// Bytes of the longest normalized text kept. Longer ones are cut; they can't be parsed then.
-pub const NORMALIZED_BYTES_MAX: usize = 16 * 1024;
+/// The value of a literal or identifier as it stands in a statement: quotes removed, escapes resolved, a bare word
+/// in lower case.
+pub fn unquote(token: &[u8]) -> Cow<'_, [u8]> {
+    match value::body(token) {
+        value::Body::Plain(bare) if bare.len() == token.len() && bare.iter().any(u8::is_ascii_uppercase) => {
+            Cow::Owned(bare.to_ascii_lowercase())
+        }
+        value::Body::Plain(body) => Cow::Borrowed(body),
+        value::Body::Escaped(decoder) => Cow::Owned(decoder.collect()),
+    }
+}

@@ -3,6 +3,14 @@
 use std::fmt;
 use std::ops::Range;
 
+use crate::clause::Frame;
+use crate::command::Command;
+use crate::emit::NoText;
+use crate::lexer::Lexer;
+use crate::parameter::Parameter;
+use crate::setting::Setting;
+use crate::walk::Walk;
+
 /// 64-bit hash of the normalized statement. Printed as 16 hexadecimal digits.
 ///
 /// Stable across restarts and platforms (finding ids are made of it): the hash has a fixed seed.
@@ -28,131 +36,6 @@ impl Default for Dialect {
     }
 }
 
-/// Label of a statement in metrics. A closed set of nine.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Kind {
-    Copy,
-    Ddl,
-    Delete,
-    Insert,
-    Merge,
-    Other,
-    Select,
-    Tx,
-    Update,
-}
-
-/// What a statement does, as its first words say.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Command {
-    AlterSystem,
-    Begin,
-    Call,
-    CloseCursor,
-    Commit,
-    Copy,
-    Ddl,
-    Deallocate,
-    DeallocateAll,
-    Declare,
-    Delete,
-    Discard,
-    DiscardAll,
-    Do,
-    Empty,
-    Execute,
-    Explain,
-    Fetch,
-    Insert,
-    Listen,
-    Lock,
-    Maintenance,
-    Merge,
-    Move,
-    Notify,
-    #[default]
-    Other,
-    /// `SELECT` of nothing but one constant, as pools send it to see whether a connection lives.
-    Ping,
-    Prepare,
-    PrepareTransaction,
-    Release,
-    Reset,
-    ResetAll,
-    Rollback,
-    RollbackTo,
-    Savepoint,
-    Select,
-    /// `SET`, and a `SELECT set_config('pgtally.request', …)` that does nothing else.
-    Set,
-    Show,
-    Truncate,
-    Unlisten,
-    Update,
-    Values,
-}
-
-/// How a parameter (literal, `$n`, or folded list) takes part in the statement.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Role {
-    /// Compared by `=`, `IN`, `= ANY`, `IS NOT DISTINCT FROM` in WHERE, ON or USING-like places.
-    Key,
-    /// `LIMIT`, `OFFSET`, `FETCH FIRST`.
-    Limit,
-    /// Anything else.
-    Other,
-    /// Compared by `<`, `>`, `BETWEEN`, `LIKE`, `<>` and kin.
-    Range,
-    /// Assigned by `SET` of an UPDATE or by `VALUES` of an INSERT.
-    Value,
-}
-
-/// Where a parameter's value stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Value {
-    /// A literal; its canonical hash (see [`crate::value`]). For a folded list of literals: of the first element.
-    Literal(u32),
-    /// `$first` (1-based) up to `$first + count - 1`, in ascending order, of a Bind.
-    Placeholder { first: u16, count: u16 },
-}
-
-/// One parameter of a statement, in order of appearance: `parameters[k]` is `$k+1` of the normalized text.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Parameter {
-    /// How it takes part.
-    pub role: Role,
-    /// Elements of a folded list as the text shows them; 1 for a scalar; 0 for `= ANY($1)`, whose length only the
-    /// bound array tells.
-    pub elements: u32,
-    /// Hash over the canonical hashes of all literal elements of the list (equal to the literal's own for one).
-    pub list_hash: u64,
-    /// The value, or where it comes from.
-    pub value: Value,
-}
-
-/// How long a setting holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SettingScope {
-    Local,
-    Session,
-    /** `set_config(…, …, $n)`: the n-th bound value decides (true: local). */
-    Bound(u16),
-}
-
-/// A setting that attribution reads: `pgtally.request`, `application_name`, `search_path`, `role`,
-/// `session_authorization`, by `SET`, `RESET` or `set_config`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Setting {
-    /// Name in lower case, one of the above.
-    pub name: &'static str,
-    /// How long it holds.
-    pub scope: SettingScope,
-    /// Bytes of the value's token in the text (quotes included); `None` for RESET and DEFAULT.
-    pub value: Option<Range<u32>>,
-    /// 1-based placeholder that holds the value, for `set_config('…', $1, …)`.
-    pub placeholder: Option<u16>,
-}
-
 /// One statement of a scanned text.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StatementScan {
@@ -168,13 +51,29 @@ pub struct StatementScan {
     pub has_more_parameters: bool,
     /// The text was cut inside this statement: the fingerprint is that of the part seen, marked as cut.
     pub is_truncated: bool,
-    /// Hash of the cursor's name (DECLARE, FETCH, MOVE, CLOSE) or of the prepared statement's (PREPARE, EXECUTE, DEALLOCATE); 0 when none.
+    /// Hash ([`crate::name_hash`]) of the cursor's name (DECLARE, FETCH, MOVE, CLOSE), of the prepared statement's
+    /// (PREPARE, EXECUTE, DEALLOCATE) or of the savepoint's; 0 when none.
     pub name_hash: u64,
     /// Setting changed by it.
     pub setting: Option<Setting>,
 }
 
 /// Reusable result of scanning one text.
+///
+/// ```
+/// use pgtally_fingerprint::{Command, Dialect, Role, Scan};
+///
+/// let mut scan = Scan::new();
+/// scan.scan(b"BEGIN; SELECT name FROM users WHERE id IN (7, 8)", Dialect::default(), false);
+/// let [begin, select] = scan.statements.as_slice() else { panic!("two statements") };
+/// assert_eq!((begin.command, select.command), (Command::Begin, Command::Select));
+/// assert_eq!(scan.parameters[0].role, Role::Key);
+/// assert_eq!(scan.parameters[0].elements, 2);
+///
+/// let fingerprint = select.fingerprint;
+/// scan.scan(b"select \"name\" from users where id = any($1) -- by id", Dialect::default(), false);
+/// assert_eq!(scan.statements[0].fingerprint, fingerprint);
+/// ```
 #[derive(Debug, Default)]
 pub struct Scan {
     /// Statements in order. Empty ones between semicolons are left out (the server gives them no answer);
@@ -182,11 +81,53 @@ pub struct Scan {
     pub statements: Vec<StatementScan>,
     /// Parameters of all statements.
     pub parameters: Vec<Parameter>,
-    /// Bodies of comments (without their delimiters), hints `/*+ … */` left out.
+    /// Bodies of comments (without their delimiters), hints `/*+ … */` left out. At most 64.
     pub comments: Vec<Range<u32>>,
+    frames: Frames,
+}
+
+/// Levels of parentheses; empty between scans.
+#[derive(Default)]
+struct Frames(Vec<Frame<NoText>>);
+
+impl fmt::Debug for Frames {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Frames").finish_non_exhaustive()
+    }
 }
 
 impl Scan {
     /// Parameters listed per statement; more are hashed only. Reason: keys stand early or in small lists.
     pub const PARAMETERS_MAX: usize = 64;
+
+    /// An empty scan.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Reads `text`, in place of what was read before. `is_cut` says that the client sent more than `text`.
+    ///
+    /// Any bytes are accepted. What lies beyond 4 GiB is not read. Nothing is allocated once the lists have grown to
+    /// what the texts need; lists grown by an unusual text are given back with the next one.
+    pub fn scan(&mut self, text: &[u8], dialect: Dialect, is_cut: bool) {
+        recycle(&mut self.statements);
+        recycle(&mut self.parameters);
+        recycle(&mut self.comments);
+        let whole = text.get(..u32::MAX as usize).unwrap_or(text);
+        let lexer = Lexer::new(whole, 0, dialect.has_standard_strings, &mut self.comments);
+        let frames = &mut self.frames.0;
+        let mut walk = Walk::new(lexer, NoText, &mut self.parameters, Self::PARAMETERS_MAX, frames);
+        while let Some(statement) = walk.statement(is_cut) {
+            self.statements.push(statement);
+        }
+    }
 }
+
+fn recycle<T>(list: &mut Vec<T>) {
+    const KEPT_MAX: usize = 256;
+    list.clear();
+    list.shrink_to(KEPT_MAX);
+}
+
+#[cfg(test)]
+mod tests;
