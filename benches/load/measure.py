@@ -1,0 +1,121 @@
+"""Single measurements of one endpoint: load, system calls, memory of idle sessions."""
+
+import re
+import signal
+import socket
+import subprocess
+import time
+
+import machine
+from postgres import StartError
+
+# Longer than pgtally waits before it hands over a session's last request.
+SETTLE_SECONDS = 2
+IDLE_CPU_SECONDS = 5
+STRACE_QUERIES = 2_000
+
+
+def load(postgres, endpoint, mode, clients, seconds):
+    """One run of pgbench -S; CPU is that of the proxy's process tree."""
+    before = machine.cpu(endpoint.pid) if endpoint.pid else None
+    result = postgres.pgbench(endpoint.port, "-n", "-S", "-M", mode, "-c", clients, "-j", 1, "-T", seconds)
+    used = machine.cpu(endpoint.pid) - before if endpoint.pid else None
+    transactions = number(r"transactions actually processed: (\d+)", result)
+    measured = {
+        "tps": number(r"tps = ([\d.]+)", result),
+        "latency_us": number(r"latency average = ([\d.]+) ms", result) * 1000,
+        "transactions": int(transactions),
+    }
+    if used:
+        measured |= {
+            "cpu_us": used.total / transactions / 1000,
+            "user_us": used.user / transactions / 1000,
+            "system_us": used.system / transactions / 1000,
+        }
+    return measured
+
+
+def number(pattern, result):
+    """A figure of pgbench's report."""
+    found = re.search(pattern, result.stdout)
+    if result.returncode != 0 or not found or float(found[1]) == 0:
+        raise StartError(f"pgbench failed:\n{result.stdout}{result.stderr}")
+    return float(found[1])
+
+
+def system_calls(postgres, endpoint, clients):
+    """System calls per query by name: the difference of a long and a short run, so that logins drop out."""
+    short = traced(postgres, endpoint, clients, STRACE_QUERIES)
+    long = traced(postgres, endpoint, clients, 2 * STRACE_QUERIES)
+    per_query = {name: (count - short.get(name, 0)) / STRACE_QUERIES for name, count in long.items()}
+    return {name: round(count, 3) for name, count in sorted(per_query.items()) if abs(count) >= 0.002}
+
+
+def traced(postgres, endpoint, clients, queries):
+    """System calls of the proxy while pgbench makes that many queries."""
+    report = postgres.base / "strace.txt"
+    command = ["strace", "-c", "-f", "-U", "calls,name", "-o", report, "-p", str(endpoint.pid)]
+    strace = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    try:
+        # It says "attached" when it counts.
+        strace.stderr.readline()
+        time.sleep(0.2)
+        result = postgres.pgbench(endpoint.port, "-n", "-S", "-c", clients, "-j", 1, "-t", queries // clients)
+        number(r"tps = ([\d.]+)", result)
+    finally:
+        strace.send_signal(signal.SIGINT)
+        strace.wait()
+    rows = (line.split() for line in report.read_text().splitlines())
+    return {row[1]: int(row[0]) for row in rows if len(row) == 2 and row[0].isdigit() and row[1] != "total"}
+
+
+class Client:
+    """A session over a plain socket: less memory and time than a driver of its own for each of hundreds."""
+
+    def __init__(self, port):
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout=30)
+        body = (3 << 16).to_bytes(4, "big") + b"user\0postgres\0database\0postgres\0\0"
+        self.socket.sendall((len(body) + 4).to_bytes(4, "big") + body)
+        self.wait_until_ready()
+
+    def query(self, text):
+        """Runs one simple query and drops its result."""
+        body = text.encode() + b"\0"
+        self.socket.sendall(b"Q" + (len(body) + 4).to_bytes(4, "big") + body)
+        self.wait_until_ready()
+
+    def wait_until_ready(self):
+        """Reads up to ReadyForQuery outside a transaction."""
+        received = b""
+        while not received.endswith(b"Z\0\0\0\5I"):
+            chunk = self.socket.recv(65536)
+            if not chunk:
+                raise StartError(f"the session was closed: {received[:200]!r}")
+            received = (received + chunk)[-4096:]
+
+
+def idle_sessions(endpoint, counts):
+    """Resident KiB of a fresh proxy: empty, and with so many idle sessions that have run one query each."""
+    time.sleep(SETTLE_SECONDS)
+    resident = {0: machine.resident_kib(endpoint.pid)}
+    clients = []
+    try:
+        for count in counts:
+            while len(clients) < count:
+                clients.append(Client(endpoint.port))
+                clients[-1].query(f"SELECT abalance FROM pgbench_accounts WHERE aid = {len(clients)}")
+            time.sleep(SETTLE_SECONDS)
+            resident[count] = machine.resident_kib(endpoint.pid)
+        before = machine.cpu(endpoint.pid).total
+        time.sleep(IDLE_CPU_SECONDS)
+        idle_ns = machine.cpu(endpoint.pid).total - before
+    finally:
+        for client in clients:
+            client.socket.close()
+    low, high = counts[0], counts[-1]
+    return {
+        "resident_kib": resident,
+        "kib_per_session": (resident[high] - resident[0]) / high,
+        "kib_per_further_session": (resident[high] - resident[low]) / (high - low) if high > low else None,
+        "idle_cpu_percent": idle_ns / 1e7 / IDLE_CPU_SECONDS,
+    }
