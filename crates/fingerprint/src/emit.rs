@@ -69,16 +69,10 @@ impl<T: Text> Emitter<T> {
         self.word(word.as_bytes(), hash::keyword(word.as_bytes()), keyword);
     }
 
-    /// A quoted identifier with its quotes. `"abc"` is the word `abc` unless that is a keyword.
-    pub(crate) fn quoted(&mut self, token: &[u8]) {
-        let content = match token {
-            [b'"', inner @ ..] => inner.strip_suffix(b"\"").unwrap_or(inner),
-            _ => token,
-        };
-        let is_lower = matches!(content, [b'a'..=b'z' | b'_', rest @ ..]
-            if rest.iter().all(|byte| matches!(byte, b'a'..=b'z' | b'_' | b'0'..=b'9' | b'$')));
-        if is_lower {
-            let word_hash = hash::word(content, 0, content.len());
+    /// A quoted identifier with its quotes. `"abc"` is the word `abc` unless that is a keyword; `word_hash` is 0 when
+    /// it can't be one.
+    pub(crate) fn quoted(&mut self, token: &[u8], word_hash: u64) {
+        if word_hash != 0 {
             let keyword = Keyword::find(word_hash);
             if !keyword.is_distinct_when_quoted() {
                 self.hash = hash::mix(self.hash, word_hash);
@@ -86,8 +80,20 @@ impl<T: Text> Emitter<T> {
                 return;
             }
         }
+        let content = match token {
+            [b'"', inner @ ..] => inner.strip_suffix(b"\"").unwrap_or(inner),
+            _ => token,
+        };
         self.hash = hash::bytes(self.hash ^ QUOTED, content);
         self.text.quoted(token, false);
+    }
+
+    /// A symbol of one byte.
+    #[inline]
+    pub(crate) fn single(&mut self, kind: TokenKind, symbol: &[u8]) {
+        let byte = symbol.first().copied().unwrap_or_default();
+        self.hash = hash::mix(self.hash, SYMBOL | u64::from(byte));
+        self.text.symbol(kind, symbol);
     }
 
     pub(crate) fn symbol(&mut self, kind: TokenKind, symbol: &[u8]) {

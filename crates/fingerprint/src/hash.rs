@@ -35,6 +35,7 @@ pub(crate) fn bytes(seed: u64, bytes: &[u8]) -> u64 {
 }
 
 /// Hash of the ASCII word at `start..end` of `text`, case folded. Equal to [`keyword`] of it.
+#[inline]
 pub(crate) fn word(text: &[u8], start: usize, end: usize) -> u64 {
     let mut state = mix(SEED, (end - start) as u64);
     let mut at = start;
@@ -81,6 +82,7 @@ pub(crate) const fn keyword(word: &[u8]) -> u64 {
     state
 }
 
+#[inline]
 fn load(text: &[u8], at: usize, count: usize) -> u64 {
     match text.get(at..).and_then(<[u8]>::first_chunk::<8>) {
         Some(chunk) => u64::from_le_bytes(*chunk),

@@ -43,7 +43,8 @@ pub(crate) struct Token {
     pub(crate) keyword: Keyword,
     pub(crate) start: usize,
     pub(crate) end: usize,
-    /// [`hash::word`] of a word, the number of a placeholder.
+    /// [`hash::word`] of a word and of a quoted one in plain lower case (0 for other quoted ones), the number of a
+    /// placeholder.
     pub(crate) hash: u64,
 }
 
@@ -104,9 +105,9 @@ impl<'t, 'c> Lexer<'t, 'c> {
     }
 
     /// First byte of the next token, or of a comment before it.
+    #[inline]
     pub(crate) fn upcoming(&self) -> Option<u8> {
-        let rest = self.text.get(self.at..)?;
-        rest.iter().copied().find(|byte| !matches!(CLASSES[usize::from(*byte)], Class::Space))
+        self.first_visible().map(|(_, byte)| byte)
     }
 
     /// The next token, without moving on.
@@ -117,39 +118,59 @@ impl<'t, 'c> Lexer<'t, 'c> {
         token
     }
 
+    #[inline]
     pub(crate) fn next(&mut self) -> Token {
         loop {
-            let Some(byte) = self.byte(0) else { return self.token(TokenKind::End, 0) };
+            let Some((blank, byte)) = self.first_visible() else {
+                self.at = self.text.len();
+                return self.token(TokenKind::End, 0);
+            };
+            self.at += blank;
             match CLASSES[usize::from(byte)] {
-                Class::Space => self.at += 1,
                 Class::Letter => return self.word(),
-                Class::Prefix => return self.prefixed(byte),
-                Class::Digit => return self.number(),
-                Class::Quote => return self.string(1, !self.has_standard_strings),
-                Class::DoubleQuote => return self.quoted(1),
-                Class::Dollar => return self.dollar(),
-                Class::Dot => return self.dot(),
-                Class::Colon => return self.colon(),
                 Class::Comma => return self.token(TokenKind::Comma, 1),
-                Class::Semicolon => return self.token(TokenKind::Semicolon, 1),
+                Class::Dot => return self.dot(),
+                Class::DoubleQuote => return self.plain_quoted(),
+                Class::Digit => return self.number(),
                 Class::OpenParen => return self.token(TokenKind::OpenParen, 1),
                 Class::CloseParen => return self.token(TokenKind::CloseParen, 1),
-                Class::OpenBracket => return self.token(TokenKind::OpenBracket, 1),
-                Class::CloseBracket => return self.token(TokenKind::CloseBracket, 1),
-                Class::Other => return self.token(TokenKind::Other, 1),
                 Class::Operator => match (byte, self.byte(1)) {
                     (b'-', Some(b'-')) => self.line_comment(),
                     (b'/', Some(b'*')) => self.block_comment(),
                     _ => return self.operator(),
                 },
+                class => return self.rare(class, byte),
             }
         }
     }
 
+    fn rare(&mut self, class: Class, byte: u8) -> Token {
+        match class {
+            Class::Prefix => self.prefixed(byte),
+            Class::Quote => self.string(1, !self.has_standard_strings),
+            Class::Dollar => self.dollar(),
+            Class::Colon => self.colon(),
+            Class::Semicolon => self.token(TokenKind::Semicolon, 1),
+            Class::OpenBracket => self.token(TokenKind::OpenBracket, 1),
+            Class::CloseBracket => self.token(TokenKind::CloseBracket, 1),
+            _ => self.token(TokenKind::Other, 1),
+        }
+    }
+
+    /// Distance to the next byte that isn't white space, and that byte.
+    #[inline]
+    fn first_visible(&self) -> Option<(usize, u8)> {
+        let rest = self.text.get(self.at..)?;
+        let blank = rest.iter().position(|byte| !matches!(CLASSES[usize::from(*byte)], Class::Space))?;
+        rest.get(blank).map(|byte| (blank, *byte))
+    }
+
+    #[inline]
     fn byte(&self, ahead: usize) -> Option<u8> {
         self.text.get(self.at + ahead).copied()
     }
 
+    #[inline]
     fn token(&mut self, kind: TokenKind, length: usize) -> Token {
         let start = self.at;
         self.at = (start + length).min(self.text.len());
@@ -158,20 +179,22 @@ impl<'t, 'c> Lexer<'t, 'c> {
 
     fn word(&mut self) -> Token {
         let start = self.at;
+        let rest = self.text.get(start..).unwrap_or_default();
         let mut seen = 0;
-        while let Some(byte) = self.byte(0)
-            && IN_WORD[usize::from(byte)]
-        {
-            seen |= byte;
-            self.at += 1;
-        }
-        let end = self.at;
+        let length = rest.iter().take_while(|byte| {
+            seen |= **byte;
+            IN_WORD[usize::from(**byte)]
+        });
+        let length = length.count();
+        let end = start + length;
+        self.at = end;
+        // The byte that ended the word was seen too; a wide one there costs only the slower hash.
         let (hash, keyword) = if seen.is_ascii() {
             let hash = hash::word(self.text, start, end);
             (hash, Keyword::find(hash))
         } else {
-            let word = self.text.get(start..end).unwrap_or_default();
-            (hash::wide_word(word), Keyword::Identifier)
+            let hash = hash::wide_word(rest.get(..length).unwrap_or_default());
+            (hash, Keyword::find(hash))
         };
         Token { kind: TokenKind::Word, keyword, start, end, hash }
     }
@@ -229,6 +252,24 @@ impl<'t, 'c> Lexer<'t, 'c> {
         (has_break && rest.get(blank) == Some(&b'\'')).then_some(self.at + blank + 1)
     }
 
+    /// Mostly the name within is plain; then it is hashed as the word it is.
+    fn plain_quoted(&mut self) -> Token {
+        let start = self.at;
+        let rest = self.text.get(start + 1..).unwrap_or_default();
+        let length = rest.iter().take_while(|byte| IN_PLAIN[usize::from(**byte)]).count();
+        let is_plain = length > 0
+            && rest.get(length) == Some(&b'"')
+            && rest.get(length + 1) != Some(&b'"')
+            && rest.first().is_some_and(|byte| !byte.is_ascii_digit() && *byte != b'$');
+        if !is_plain {
+            return self.quoted(1);
+        }
+        let end = start + length + 2;
+        self.at = end;
+        let hash = hash::word(self.text, start + 1, end - 1);
+        Token { kind: TokenKind::Quoted, keyword: Keyword::Identifier, start, end, hash }
+    }
+
     fn quoted(&mut self, prefix: usize) -> Token {
         let start = self.at;
         self.at += prefix;
@@ -278,9 +319,8 @@ impl<'t, 'c> Lexer<'t, 'c> {
     }
 
     fn skip_while(&mut self, accept: impl Fn(u8) -> bool) {
-        while self.byte(0).is_some_and(&accept) {
-            self.at += 1;
-        }
+        let rest = self.text.get(self.at..).unwrap_or_default();
+        self.at += rest.iter().take_while(|byte| accept(**byte)).count();
     }
 
     fn dot(&mut self) -> Token {
@@ -421,6 +461,19 @@ enum Class {
 
 const CLASSES: [Class; 256] = classes();
 const IN_WORD: [bool; 256] = in_word();
+
+/// What a quoted identifier may consist of to be the same without quotes.
+const IN_PLAIN: [bool; 256] = in_plain();
+
+const fn in_plain() -> [bool; 256] {
+    let mut set = in_word();
+    let mut byte = 0;
+    while byte < 256 {
+        set[byte] &= (byte as u8).is_ascii() && !(byte as u8).is_ascii_uppercase();
+        byte += 1;
+    }
+    set
+}
 
 const fn classes() -> [Class; 256] {
     let mut classes = [Class::Other; 256];

@@ -149,7 +149,7 @@ impl<T: Text> Walk<'_, '_, T> {
     fn symbolic(&mut self, token: Token) {
         match token.kind {
             TokenKind::Word => self.emitter.word(self.lexer.bytes(token), token.hash, token.keyword),
-            TokenKind::Quoted => self.emitter.quoted(self.lexer.bytes(token)),
+            TokenKind::Quoted => self.emitter.quoted(self.lexer.bytes(token), token.hash),
             _ => self.symbol(token),
         }
     }

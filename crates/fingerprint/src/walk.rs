@@ -191,7 +191,7 @@ impl<'t, 'b, T: Text> Walk<'t, 'b, T> {
         match token.kind {
             TokenKind::Word => self.word(token),
             TokenKind::Quoted => {
-                self.emitter.quoted(self.lexer.bytes(token));
+                self.emitter.quoted(self.lexer.bytes(token), token.hash);
                 self.frame().pass();
             }
             TokenKind::Number | TokenKind::String | TokenKind::Placeholder => self.value(token),
@@ -578,7 +578,11 @@ impl<'t, 'b, T: Text> Walk<'t, 'b, T> {
     }
 
     pub(crate) fn symbol(&mut self, token: Token) {
-        self.emitter.symbol(token.kind, self.lexer.bytes(token));
+        let symbol = self.lexer.bytes(token);
+        match token.kind {
+            TokenKind::Cast | TokenKind::Operator => self.emitter.symbol(token.kind, symbol),
+            _ => self.emitter.single(token.kind, symbol),
+        }
     }
 
     pub(crate) fn frame(&mut self) -> &mut Frame<T> {
