@@ -263,7 +263,8 @@ impl Text for Writer {
     }
 
     fn literal(&mut self, token: &[u8]) {
-        self.push(self.wants_space(), token, Last::Operand);
+        // As after an operator: a dot right after it would become part of the number.
+        self.push(self.wants_space(), token, Last::Operator);
     }
 
     fn parameter(&mut self, number: u32) {

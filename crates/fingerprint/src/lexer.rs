@@ -6,6 +6,7 @@
 
 use std::ops::Range;
 
+use crate::bytes::{CLASSES, Class, IN_PLAIN, IN_WORD};
 use crate::hash;
 use crate::keyword::Keyword;
 
@@ -258,15 +259,15 @@ impl<'t, 'c> Lexer<'t, 'c> {
         let rest = self.text.get(start + 1..).unwrap_or_default();
         let length = rest.iter().take_while(|byte| IN_PLAIN[usize::from(**byte)]).count();
         let is_plain = length > 0
-            && rest.get(length) == Some(&b'"')
+            && rest.get(length).is_none_or(|byte| *byte == b'"')
             && rest.get(length + 1) != Some(&b'"')
             && rest.first().is_some_and(|byte| !byte.is_ascii_digit() && *byte != b'$');
         if !is_plain {
             return self.quoted(1);
         }
-        let end = start + length + 2;
+        let end = (start + length + 2).min(self.text.len());
         self.at = end;
-        let hash = hash::word(self.text, start + 1, end - 1);
+        let hash = hash::word(self.text, start + 1, start + 1 + length);
         Token { kind: TokenKind::Quoted, keyword: Keyword::Identifier, start, end, hash }
     }
 
@@ -437,137 +438,5 @@ fn is_digit(byte: u8) -> bool {
     byte.is_ascii_digit() || byte == b'_'
 }
 
-/// What a byte starts.
-#[derive(Clone, Copy)]
-enum Class {
-    CloseBracket,
-    CloseParen,
-    Colon,
-    Comma,
-    Digit,
-    Dollar,
-    Dot,
-    DoubleQuote,
-    Letter,
-    OpenBracket,
-    OpenParen,
-    Operator,
-    Other,
-    Prefix,
-    Quote,
-    Semicolon,
-    Space,
-}
-
-const CLASSES: [Class; 256] = classes();
-const IN_WORD: [bool; 256] = in_word();
-
-/// What a quoted identifier may consist of to be the same without quotes.
-const IN_PLAIN: [bool; 256] = in_plain();
-
-const fn in_plain() -> [bool; 256] {
-    let mut set = in_word();
-    let mut byte = 0;
-    while byte < 256 {
-        set[byte] &= (byte as u8).is_ascii() && !(byte as u8).is_ascii_uppercase();
-        byte += 1;
-    }
-    set
-}
-
-const fn classes() -> [Class; 256] {
-    let mut classes = [Class::Other; 256];
-    let mut byte = 0;
-    while byte < 256 {
-        classes[byte] = match byte as u8 {
-            b' ' | b'\t' | b'\n' | b'\r' | 0x0b | 0x0c => Class::Space,
-            b'b' | b'B' | b'e' | b'E' | b'n' | b'N' | b'u' | b'U' | b'x' | b'X' => Class::Prefix,
-            b'a'..=b'z' | b'A'..=b'Z' | b'_' | 0x80..=0xff => Class::Letter,
-            b'0'..=b'9' => Class::Digit,
-            b'\'' => Class::Quote,
-            b'"' => Class::DoubleQuote,
-            b'$' => Class::Dollar,
-            b'.' => Class::Dot,
-            b':' => Class::Colon,
-            b',' => Class::Comma,
-            b';' => Class::Semicolon,
-            b'(' => Class::OpenParen,
-            b')' => Class::CloseParen,
-            b'[' => Class::OpenBracket,
-            b']' => Class::CloseBracket,
-            b'+' | b'-' | b'*' | b'/' | b'<' | b'>' | b'=' | b'~' | b'!' | b'@' | b'#' | b'%' | b'^'
-            | b'&' | b'|' | b'`' | b'?' => Class::Operator,
-            _ => Class::Other,
-        };
-        byte += 1;
-    }
-    classes
-}
-
-const fn in_word() -> [bool; 256] {
-    let mut set = [false; 256];
-    let mut byte = 0;
-    while byte < 256 {
-        set[byte] = matches!(byte as u8, b'a'..=b'z' | b'A'..=b'Z' | b'_' | b'0'..=b'9' | b'$' | 0x80..=0xff);
-        byte += 1;
-    }
-    set
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn check(text: &str, expected: &[&str]) {
-        let mut comments = Vec::new();
-        let mut lexer = Lexer::new(text.as_bytes(), 0, true, &mut comments);
-        let mut tokens = Vec::new();
-        loop {
-            let token = lexer.next();
-            if token.kind == TokenKind::End {
-                break;
-            }
-            tokens.push(std::str::from_utf8(lexer.bytes(token)).expect("utf-8"));
-        }
-        assert_eq!(tokens, expected, "{text}");
-    }
-
-    #[test]
-    fn tokens_are_cut_like_postgresql_does() {
-        check("a=-1", &["a", "=", "-", "1"]);
-        check("a@-1", &["a", "@-", "1"]);
-        check("a->>'b'", &["a", "->>", "'b'"]);
-        check(
-            "1e5 .5 1.e-3 0xFF 1_000 1..2 1.5e",
-            &["1e5", ".5", "1.e-3", "0xFF", "1_000", "1", "..", "2", "1.5", "e"],
-        );
-        check("'a''b' E'a\\'b' U&'d' B'01' n'x'", &["'a''b'", "E'a\\'b'", "U&'d'", "B'01'", "n'x'"]);
-        check("'a'\n 'b' 'c'", &["'a'\n 'b'", "'c'"]);
-        check("$$a$b$$ $x$ $$ $x$ $1 $ a$b", &["$$a$b$$", "$x$ $$ $x$", "$1", "$", "a$b"]);
-        check("\"a\"\"b\" U&\"x\" u&y", &["\"a\"\"b\"", "U&\"x\"", "u", "&", "y"]);
-        check("a/* x /* y */ z */b--c\nd", &["a", "b", "d"]);
-        check("a*/*x*/b", &["a", "*", "b"]);
-        check("a::int[1:2]", &["a", "::", "int", "[", "1", ":", "2", "]"]);
-        check("'open", &["'open"]);
-        check("$x$open", &["$x$open"]);
-        check("\\ {}", &["\\", "{", "}"]);
-    }
-
-    #[test]
-    fn comment_bodies_are_noted_but_not_hints() {
-        let text = b"/*+ hint */ /* a */ select '/* no */' -- b\n/* c";
-        let mut comments = Vec::new();
-        let mut lexer = Lexer::new(text, 0, true, &mut comments);
-        while lexer.next().kind != TokenKind::End {}
-        let bodies: Vec<&[u8]> =
-            comments.iter().map(|range| &text[range.start as usize..range.end as usize]).collect();
-        assert_eq!(bodies, [b" a ".as_slice(), b" b", b" c"]);
-    }
-
-    #[test]
-    fn backslashes_escape_when_strings_are_not_standard() {
-        let mut comments = Vec::new();
-        let mut lexer = Lexer::new(b"'a\\'b' c", 0, false, &mut comments);
-        assert_eq!(lexer.next().end, 6);
-    }
-}
+mod tests;

@@ -10,6 +10,7 @@
 //!
 //! Read next: `lexer.rs`, then `walk.rs`.
 
+mod bytes;
 mod clause;
 mod command;
 mod emit;
@@ -17,6 +18,7 @@ mod facts;
 mod fold;
 mod hash;
 mod keyword;
+mod level;
 mod lexer;
 mod normalize;
 mod parameter;

@@ -14,11 +14,10 @@ use crate::lexer::{Lexer, Token, TokenKind, offset};
 use crate::parameter::{Parameter, Role, Value};
 use crate::scan::StatementScan;
 use crate::setting::Setting;
-use crate::value::ListHash;
-use crate::{fold, setting, value};
+use crate::{setting, value};
 
 /// Levels of parentheses tracked; deeper ones are treated as part of the last. Reason: memory per session.
-const DEPTH_MAX: usize = 96;
+pub(crate) const DEPTH_MAX: usize = 96;
 
 /// How far the command is known.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -37,9 +36,9 @@ pub(crate) struct Walk<'t, 'b, T: Text> {
     pub(crate) parameters: &'b mut Vec<Parameter>,
     /// Parameters listed per statement.
     parameters_max: usize,
-    frames: &'b mut Vec<Frame<T>>,
+    pub(crate) frames: &'b mut Vec<Frame<T>>,
     /// Parentheses open beyond [`DEPTH_MAX`].
-    overflow: usize,
+    pub(crate) overflow: usize,
     pub(crate) first_parameter: usize,
     /// Tokens seen of this statement.
     pub(crate) tokens: u32,
@@ -53,8 +52,8 @@ pub(crate) struct Walk<'t, 'b, T: Text> {
     pub(crate) previous_keyword: Keyword,
     before_keyword: Keyword,
     /// The last token was part of a type's name after `::`.
-    is_after_cast: bool,
-    comma_mark: Option<Mark<T::Mark>>,
+    pub(crate) is_after_cast: bool,
+    pub(crate) comma_mark: Option<Mark<T::Mark>>,
     /// What the tokens taken by the last step look like from behind, when they were folded.
     pub(crate) ended_as: Option<TokenKind>,
     /// Open `CASE … END` and `BEGIN ATOMIC … END`.
@@ -445,136 +444,6 @@ impl<'t, 'b, T: Text> Walk<'t, 'b, T> {
             self.parameters.push(parameter);
             at
         })
-    }
-
-    fn comma(&mut self, token: Token) {
-        self.comma_mark = Some(self.emitter.mark());
-        self.symbol(token);
-        self.is_after_cast = false;
-        let frame = self.frame();
-        frame.restart_predicate();
-        frame.expects = frame.inherited.filter(|_| frame.kind == FrameKind::Group);
-    }
-
-    fn open(&mut self, token: Token) {
-        let is_row = self.frame().has_rows && self.follows_values();
-        let row_mark = self.comma_mark.filter(|_| is_row && self.previous == TokenKind::Comma);
-        self.symbol(token);
-        let kind = if is_row { FrameKind::Row } else { self.frame_kind() };
-        self.is_after_cast = false;
-        if self.frames.len() >= DEPTH_MAX {
-            self.overflow += 1;
-            return self.frame().pass();
-        }
-        let next_parameter = self.parameters.len();
-        let outer = self.frame();
-        let clause = match (kind, outer.clause) {
-            (FrameKind::Group | FrameKind::Row, clause) => clause,
-            (_, clause @ (Clause::Limit | Clause::Set | Clause::Values)) => clause,
-            _ => Clause::Other,
-        };
-        let mut frame = Frame::new(kind, clause);
-        frame.inherited = if kind == FrameKind::Call { outer.passed } else { outer.expects };
-        frame.expects = outer.expects.filter(|_| kind == FrameKind::Group);
-        frame.row_mark = row_mark;
-        frame.row_parameters = next_parameter;
-        if is_row {
-            frame.outer_hash = self.emitter.begin_part();
-        }
-        self.frames.push(frame);
-    }
-
-    fn follows_values(&self) -> bool {
-        self.previous_keyword == Keyword::Values || self.previous == TokenKind::Comma
-    }
-
-    fn frame_kind(&self) -> FrameKind {
-        let is_name = matches!(self.previous, TokenKind::Word | TokenKind::Quoted);
-        match self.previous_keyword {
-            _ if !is_name => FrameKind::Group,
-            _ if self.is_after_cast => FrameKind::Type,
-            Keyword::Filter => FrameKind::Filter,
-            Keyword::TypeChar
-            | Keyword::TypeCharacter
-            | Keyword::TypeVarchar
-            | Keyword::TypeVarying
-            | Keyword::TypeBpchar
-            | Keyword::TypeNchar
-            | Keyword::TypeNumeric
-            | Keyword::TypeDec
-            | Keyword::TypeDecimal
-            | Keyword::TypeFloat
-            | Keyword::TypeBit
-            | Keyword::TypeInterval
-            | Keyword::TypeTime
-            | Keyword::TypeTimetz
-            | Keyword::TypeTimestamp
-            | Keyword::TypeTimestamptz
-            | Keyword::CurrentTime
-            | Keyword::CurrentTimestamp
-            | Keyword::Localtime
-            | Keyword::Localtimestamp => FrameKind::Type,
-            keyword if keyword.groups() => FrameKind::Group,
-            _ => FrameKind::Call,
-        }
-    }
-
-    fn close(&mut self, token: Token) {
-        self.symbol(token);
-        self.is_after_cast = false;
-        if self.overflow > 0 {
-            self.overflow -= 1;
-            return self.frame().pass();
-        }
-        if self.frames.len() <= 1 {
-            return self.frame().pass();
-        }
-        let Some(inner) = self.frames.pop() else { return };
-        match inner.kind {
-            FrameKind::Row => self.close_row(&inner),
-            FrameKind::Call => self.pass_role(&inner),
-            _ => {}
-        }
-        self.frame().pass();
-    }
-
-    /// `f($1)` is compared as `$1` is.
-    fn pass_role(&mut self, call: &Frame<T>) {
-        let is_sole = call.tokens == 1 && self.parameters.len() == call.row_parameters + 1;
-        if let (true, Some(role), Some(last)) = (is_sole, call.inherited, self.parameters.last_mut()) {
-            last.role = role;
-        }
-    }
-
-    /// A row of the same shape as the row above is taken back.
-    fn close_row(&mut self, row: &Frame<T>) {
-        let row_hash = self.emitter.end_part(row.outer_hash);
-        let start = row.row_parameters;
-        let frame_at = self.frames.len() - 1;
-        let Some(values) = self.frames.get_mut(frame_at) else { return };
-        match row.row_mark.filter(|_| values.row_hash == Some(row_hash)) {
-            Some(mark) => {
-                self.emitter.reset(mark);
-                for parameter in self.parameters.get(start..).unwrap_or_default() {
-                    fold::push_value(&mut values.row_values, parameter);
-                }
-                let (shown, folded) = self.parameters.split_at_mut(start);
-                fold::join_rows(
-                    shown.get_mut(values.row_parameters..).unwrap_or_default(),
-                    folded,
-                    &values.row_values,
-                );
-                self.parameters.truncate(start);
-            }
-            None => {
-                values.row_hash = Some(row_hash);
-                values.row_parameters = start;
-                values.row_values = ListHash::new();
-                for parameter in self.parameters.get(start..).unwrap_or_default() {
-                    fold::push_value(&mut values.row_values, parameter);
-                }
-            }
-        }
     }
 
     pub(crate) fn symbol(&mut self, token: Token) {
