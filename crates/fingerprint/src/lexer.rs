@@ -72,6 +72,8 @@ pub(crate) struct Lexer<'t, 'c> {
 /// Comments noted in one text. Reason: a statement carries one or two; the bound is for hostile texts.
 pub(crate) const COMMENTS_MAX: usize = 64;
 
+const OPERATOR_BYTES_MAX: usize = 63;
+
 impl<'t, 'c> Lexer<'t, 'c> {
     /// `text` must be shorter than 4 GiB.
     pub(crate) fn new(
@@ -366,6 +368,8 @@ impl<'t, 'c> Lexer<'t, 'c> {
     fn operator(&mut self) -> Token {
         let start = self.at;
         let rest = self.text.get(start..).unwrap_or_default();
+        // PostgreSQL takes no longer ones; without a bound, a run of signs would be read once per sign.
+        let rest = rest.get(..OPERATOR_BYTES_MAX).unwrap_or(rest);
         let mut length = 1;
         while let Some(byte) = rest.get(length)
             && matches!(CLASSES[usize::from(*byte)], Class::Operator)
