@@ -414,9 +414,13 @@ fn long_texts_are_cut_within_the_limit() {
 
 #[test]
 fn deep_nesting_is_bounded() {
-    for text in
-        ["(".repeat(100_000), "[".repeat(100_000), "SELECT a IN (1,(1,".repeat(10_000), "/*".repeat(100_000)]
-    {
+    for text in [
+        "+".repeat(1_000_000),
+        "(".repeat(100_000),
+        "[".repeat(100_000),
+        "SELECT a IN (1,(1,".repeat(10_000),
+        "/*".repeat(100_000),
+    ] {
         assert!(scan(&text).statements.len() <= 1);
     }
     let text = format!("SELECT {}1{} FROM t WHERE a = 1; SELECT 2", "(".repeat(500), ")".repeat(500));
