@@ -72,13 +72,22 @@ as_root() {
 install_needs() {
     packages=$(missing_packages "$@" | tr '\n' ' ')
     [ -z "$packages" ] && return 0
-    say "installing $packages"
+    say "installing $packages(some minutes on a fresh machine)"
     command -v apt-get >/dev/null || give_up "There is no apt-get here: install the counterparts of $packages"
-    as_root apt-get update -qq || give_up "apt-get update failed"
+    as_root true
+    apt_log=$(mktemp) || give_up "cannot make a temporary file"
+    as_root apt-get update >"$apt_log" 2>&1 || apt_failed
     # Word splitting is wanted: a list of names.
     # shellcheck disable=SC2086
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $packages >/dev/null ||
-        give_up "apt-get could not install $packages"
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $packages \
+        >"$apt_log" 2>&1 || apt_failed
+    rm -f "$apt_log"
+}
+
+apt_failed() {
+    tail -n 30 "$apt_log" >&2
+    rm -f "$apt_log"
+    give_up "apt-get could not install $packages"
 }
 
 # Finds cargo also where a login shell of its own would have put it on the path.
