@@ -1,0 +1,46 @@
+//! What the end-to-end tests share: a scripted PostgreSQL, a raw client, a proxy in the same process, transcripts.
+//!
+//! Peers are driven step by step by the test itself, which therefore decides every order of events; nothing sleeps.
+//! Whatever does not happen within [`DEADLINE`] fails the test.
+//!
+//! Read next: `peer.rs` (one end of a connection), `fake_postgres.rs`, `proxy.rs`, then `transcript.rs`.
+
+#![allow(clippy::expect_used, reason = "a test fails by panicking")]
+
+pub mod backend;
+pub mod fake_postgres;
+pub mod frontend;
+pub mod memory;
+pub mod outcome;
+pub mod peer;
+pub mod proxy;
+pub mod replay;
+pub mod transcript;
+pub mod wire;
+
+mod tokens;
+
+use std::time::{Duration, Instant};
+
+pub use fake_postgres::FakePostgres;
+pub use peer::Peer;
+pub use proxy::TestProxy;
+
+/// Longest wait for anything: far above what a loaded machine of two cores needs.
+pub const DEADLINE: Duration = Duration::from_secs(20);
+
+/// Waits until `probe` yields a value. Only for what cannot be waited for on a socket, such as a counter.
+///
+/// # Panics
+/// When [`DEADLINE`] has passed.
+#[track_caller]
+pub fn wait_for<T>(what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + DEADLINE;
+    loop {
+        if let Some(value) = probe() {
+            return value;
+        }
+        assert!(Instant::now() < deadline, "waited in vain for {what}");
+        std::thread::park_timeout(Duration::from_millis(5));
+    }
+}

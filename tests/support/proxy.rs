@@ -1,0 +1,141 @@
+//! A proxy in the test's own process, on free ports, and its admin listener seen from outside.
+
+use std::time::Duration;
+
+use pgtally::{Address, Config, Proxy, Running};
+use serde_json::Value;
+
+use crate::{DEADLINE, wait_for};
+
+/// A running proxy with its admin listener.
+pub struct TestProxy {
+    running: Option<Running>,
+    address: Address,
+    admin: String,
+}
+
+impl TestProxy {
+    /// A proxy in front of `upstream`, with two workers.
+    #[must_use]
+    pub fn to(upstream: &Address) -> Self {
+        Self::with(upstream, &[])
+    }
+
+    /// As [`TestProxy::to`], with more settings as `("section.key", "value")`.
+    #[must_use]
+    pub fn with(upstream: &Address, settings: &[(&'static str, &str)]) -> Self {
+        let mut flags = vec![
+            ("relay.upstream", vec![upstream.to_string()]),
+            ("admin.listen", vec!["127.0.0.1:0".to_owned()]),
+        ];
+        let defaults = [("relay.listen", "127.0.0.1:0"), ("relay.workers", "2")];
+        let is_set = |name: &str| settings.iter().any(|(setting, _)| *setting == name);
+        for (name, value) in defaults.into_iter().filter(|(name, _)| !is_set(name)).chain(settings.iter().copied()) {
+            flags.push((name, vec![value.to_owned()]));
+        }
+        let config = Config::load(None, [], flags).expect("a usable configuration");
+        let running = Proxy::start(&config).expect("a running proxy");
+        let address = running.listen_addrs().first().expect("a listener").clone();
+        let admin = running.admin_addr().expect("an admin listener").to_string();
+        Self { running: Some(running), address, admin }
+    }
+
+    /// Where clients connect.
+    #[must_use]
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// Connection string of tokio-postgres for `database` as `user`.
+    #[must_use]
+    pub fn connection_string(&self, user: &str, database: &str) -> String {
+        match &self.address {
+            Address::Tcp(host, port) => format!("host={host} port={port} user={user} dbname={database}"),
+            Address::Unix(path) => panic!("{} has no port", path.display()),
+        }
+    }
+
+    /// Connection URL of `database` as `postgres`.
+    #[must_use]
+    pub fn url(&self, database: &str) -> String {
+        match &self.address {
+            Address::Tcp(host, port) => format!("postgres://postgres@{host}:{port}/{database}"),
+            Address::Unix(path) => panic!("{} has no port", path.display()),
+        }
+    }
+
+    /// Status and body of an admin request.
+    #[must_use]
+    pub fn request(&self, method: &str, path: &str) -> (u16, String) {
+        let agent: ureq::Agent =
+            ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(DEADLINE)).build().into();
+        let url = format!("http://{}{path}", self.admin);
+        let answer = match method {
+            "GET" => agent.get(url).call(),
+            "POST" => agent.post(url).send_empty(),
+            _ => panic!("{method} is not spoken here"),
+        };
+        let mut answer = answer.expect("an answer of the admin listener");
+        let body = answer.body_mut().with_config().limit(64 * 1024 * 1024).read_to_string().expect("its body");
+        (answer.status().as_u16(), body)
+    }
+
+    /// JSON of `GET path`.
+    #[must_use]
+    pub fn json(&self, path: &str) -> Value {
+        let (status, body) = self.request("GET", path);
+        assert_eq!(status, 200, "{path}: {body}");
+        serde_json::from_str(&body).expect("JSON")
+    }
+
+    /// All findings.
+    #[must_use]
+    pub fn findings(&self) -> Vec<Value> {
+        list(&self.json("/api/v1/findings"), "findings")
+    }
+
+    /// All requests, open ones too.
+    #[must_use]
+    pub fn requests(&self) -> Vec<Value> {
+        list(&self.json("/api/v1/requests?limit=1000"), "requests")
+    }
+
+    /// Waits until `count` requests are known and none is open.
+    #[must_use]
+    pub fn settled_requests(&self, count: usize) -> Vec<Value> {
+        let is_open = |request: &Value| request["open"].as_bool() != Some(false);
+        wait_for("requests to settle", || {
+            let requests = self.requests();
+            (requests.len() >= count && !requests.iter().any(is_open)).then_some(requests)
+        })
+    }
+
+    /// Value of the series that begins with `series` and a space, such as `name{label="x"}`; 0 when there is none.
+    #[must_use]
+    pub fn metric(&self, series: &str) -> f64 {
+        let (status, text) = self.request("GET", "/metrics");
+        assert_eq!(status, 200, "{text}");
+        let value = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' ')?.parse().ok());
+        value.unwrap_or(0.0)
+    }
+
+    /// Waits until the metric is `expected`.
+    #[track_caller]
+    pub fn wait_for_metric(&self, series: &str, expected: f64) {
+        wait_for(&format!("{series} to be {expected}"), || {
+            ((self.metric(series) - expected).abs() < f64::EPSILON).then_some(())
+        });
+    }
+
+    /// Ends the proxy after its sessions, or after `timeout`.
+    pub fn shutdown(mut self, timeout: Duration) {
+        if let Some(running) = self.running.take() {
+            running.shutdown(timeout);
+        }
+    }
+}
+
+fn list(answer: &Value, name: &str) -> Vec<Value> {
+    assert_eq!(answer["schema_version"], 1, "{answer}");
+    answer[name].as_array().expect("a list").clone()
+}
