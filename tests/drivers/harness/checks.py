@@ -71,13 +71,13 @@ def request_checks(scenario, request, count, logged, requests):
     yield Check(f"{name}: {count} statements counted", found == count, f"pgtally says {found}: {shown}")
     if count == 0:
         return
+    is_stalled = has_stall(logged.get(request["number"], []))
+    right = {*request["level"], *(["idle"] if is_stalled else [])}
     levels = {r["attribution"] for r in mine}
-    yield Check(
-        f"{name}: attribution {' or '.join(request['level'])}", bool(levels) and levels <= set(request["level"]), f"{shown}"
-    )
+    yield Check(f"{name}: attribution {' or '.join(request['level'])}", bool(levels) and levels <= right, f"{shown}")
     yield Check(f"{name}: route {request['route']}", {r["route"] for r in mine} == {request["route"]}, f"{shown}")
     units = request.get("units", 1)
-    if units is not None and not has_stall(logged.get(request["number"], [])):
+    if units is not None and not is_stalled:
         yield Check(f"{name}: reported as {units}", len(mine) == units, f"{shown}")
 
 
