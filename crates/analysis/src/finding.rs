@@ -8,9 +8,13 @@ use pgtally_fingerprint::Fingerprint;
 /// The kinds of findings this version knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum FindingKind {
+    /// The same read with the same parameters again.
     Duplicate,
+    /// One read repeated per row of another.
     NPlusOne,
+    /// Single-row writes, one round trip each.
     NPlusOneWrite,
+    /// One statement that takes too long.
     SlowStatement,
 }
 
@@ -30,22 +34,47 @@ impl FindingKind {
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Severity {
+    /// Worth knowing.
     Info,
+    /// Worth fixing.
     Warning,
+    /// Costs users time now.
     Critical,
 }
 
 /// How sure it is. `High` is proof by values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Confidence {
+    /// A hint.
     Info,
+    /// The pattern is there, its cause is not proven.
     Medium,
+    /// Proven by values, or measured.
     High,
 }
 
 /// Stable identity of a finding: hash of (kind, route, parent fingerprint, child fingerprint).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FindingId(pub u64);
+
+/// Route of requests that nothing names.
+pub(crate) const ROUTE_UNTAGGED: &str = "untagged";
+
+impl FindingId {
+    /// The identity of a finding. Acknowledgements in git name it, so the algorithm (FNV-1a, 64 bits) never changes.
+    #[must_use]
+    pub fn new(kind: FindingKind, route: &str, parent: Option<Fingerprint>, child: Fingerprint) -> Self {
+        const OFFSET_BASIS: u64 = 0xcbf2_9ce4_8422_2325;
+        const PRIME: u64 = 0x0100_0000_01b3;
+        // 0xff can't be part of UTF-8 text: `("a", "bc")` and `("ab", "c")` differ.
+        let separator: &[u8] = &[0xff];
+        let parent = parent.unwrap_or_default().0.to_le_bytes();
+        let child = child.0.to_le_bytes();
+        let parts = [kind.name().as_bytes(), separator, route.as_bytes(), separator, &parent, &child];
+        let bytes = parts.into_iter().flatten();
+        Self(bytes.fold(OFFSET_BASIS, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(PRIME)))
+    }
+}
 
 impl fmt::Display for FindingId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -99,4 +128,20 @@ pub struct Detection {
     pub rewrite: Option<String>,
     /// What to do, in the words of the application's ORM where it is recognised.
     pub fix: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_stable_and_tell_their_parts_apart() {
+        let id = |kind, route, parent, child| FindingId::new(kind, route, parent, Fingerprint(child));
+        let golden = id(FindingKind::NPlusOne, "/orders", Some(Fingerprint(1)), 2);
+        assert_eq!(golden.to_string(), "1496fdb0462a5ea8");
+        assert_ne!(golden, id(FindingKind::NPlusOne, "/orders", None, 2));
+        assert_ne!(golden, id(FindingKind::NPlusOne, "/order", Some(Fingerprint(1)), 2));
+        assert_ne!(golden, id(FindingKind::Duplicate, "/orders", Some(Fingerprint(1)), 2));
+        assert_ne!(golden, id(FindingKind::NPlusOne, "/orders", Some(Fingerprint(2)), 1));
+    }
 }

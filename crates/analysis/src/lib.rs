@@ -2,25 +2,42 @@
 
 pub mod limits;
 
+mod affinity;
 mod attribution;
+mod catalog;
 mod columns;
 mod counters;
 mod execution;
 mod finding;
+mod fix;
+mod linkage;
+mod merge;
 mod observer;
 mod part;
 mod record;
 mod recording;
+mod rewrite;
+mod rules;
+mod settings;
 mod shape;
+mod store;
 mod tagset;
 mod texts;
 mod worker;
 
+#[cfg(test)]
+mod testing;
+
+pub use catalog::Catalog;
 pub use counters::{Counters, DURATION_BUCKETS, DatabaseCounters, Dropped, Durations, ShapeCounters};
 pub use finding::{Confidence, Detection, FindingId, FindingKind, Parent, Severity};
+pub use merge::{Recorded, Request, StatementSummary};
 pub use observer::SessionObserver;
 pub use record::{
     Attribution, KeyValue, Moment, Origin, RequestPart, RowSample, SampleColumn, StatementRecord,
 };
+pub use rules::evaluate;
+pub use settings::{CriticalTime, FindingSettings};
 pub use shape::{KnownShape, Shape};
+pub use store::{Absorbed, Finding, FindingState, FindingStore, TimelineEntry};
 pub use worker::{ObserverSettings, Worker};

@@ -239,10 +239,10 @@ impl<'t> Collector<'t> {
     }
 
     fn from(&mut self, items: impl IntoIterator<Item = &'t Node>) {
-        items.into_iter().for_each(|item| self.descend(|walk| walk.from_item(item)));
+        items.into_iter().for_each(|item| self.descend(|walk| walk.range_item(item)));
     }
 
-    fn from_item(&mut self, item: &'t Node) {
+    fn range_item(&mut self, item: &'t Node) {
         match &item.node {
             Some(NodeEnum::JoinExpr(it)) => {
                 self.from(it.larg.as_deref());

@@ -1,0 +1,283 @@
+//! Proves where the keys of a repeated statement came from: a column of an earlier result of the same request.
+//!
+//! The proof is the values: at least nine of ten distinct keys stand in one column of rows the request had read
+//! before. Small integers coincide by chance (items 1 to 20, teams 1 to 3), so candidates are ranked: does the name
+//! fit, do the keys follow the order of the rows, are all of the column's values asked for. Where only chance speaks
+//! for a column, it is no parent.
+//!
+//! Deliberately absent: any link across requests, and any guess from adjacency in time.
+//!
+//! Read next: `affinity.rs` (names), `rules/n_plus_one.rs` (who asks).
+
+use std::cell::OnceCell;
+
+use pgtally_fingerprint::{Fingerprint, value};
+use rustc_hash::{FxHashMap, FxHashSet};
+
+use crate::affinity::{Affinity, Named, affinity};
+use crate::catalog::{Catalog, ColumnName};
+use crate::merge::Request;
+use crate::record::{Moment, RowSample};
+use crate::shape::KnownShape;
+
+/// Integers from 0 to here stand in many columns at once.
+const SMALL_INTEGER_MAX: i64 = 1_000;
+/// Distinct values of a cut sample from which the first keys alone are a proof.
+const CUT_VALUES_MIN: usize = 16;
+/// Columns of one result that together may cover the keys: assignee, reporter, reviewer.
+const UNION_COLUMNS_MAX: usize = 3;
+
+/// Every sampled column of a request, ready to be asked for keys.
+pub(crate) struct Pool {
+    columns: Vec<Column>,
+    small_integers: OnceCell<FxHashSet<u32>>,
+}
+
+/// One result column, pooled over the executions of its statement.
+struct Column {
+    /// Which result it belongs to: columns of one result share it.
+    result: usize,
+    fingerprint: Fingerprint,
+    name: ColumnName,
+    first_sent: Moment,
+    rows: u64,
+    executions: u32,
+    /// More rows were returned than sampled.
+    is_cut: bool,
+    /// Its own statement compares this very column with a parameter, so that its values are its own keys.
+    is_compared: bool,
+    /// Distinct values with their rank by first occurrence.
+    ranks: FxHashMap<u32, usize>,
+}
+
+/// The keys of one parameter of a repeated statement.
+pub(crate) struct Keys<'a> {
+    /// The column they are compared with, when the tree tells it.
+    pub(crate) column: Option<Named<'a>>,
+    /// Distinct values in order of first use, NULLs left out.
+    pub(crate) distinct: &'a [u32],
+}
+
+/// Whose keys they are.
+pub(crate) struct Child {
+    pub(crate) fingerprint: Fingerprint,
+    /// When its second execution was sent: a parent is older.
+    pub(crate) second_sent: Moment,
+}
+
+/// A proven source of keys.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Link {
+    pub(crate) fingerprint: Fingerprint,
+    /// `table.column`.
+    pub(crate) column: String,
+    pub(crate) rows: u64,
+    pub(crate) executions: u32,
+    pub(crate) score: u32,
+}
+
+/// How a column and the keys compare.
+struct Match<'p> {
+    column: &'p Column,
+    affinity: Affinity,
+    matched: usize,
+    asked: usize,
+    is_in_order: bool,
+    /// Nearly all of the column's values are asked for.
+    is_exhaustive: bool,
+}
+
+impl Pool {
+    /// Gathers the request's samples; several samples of one shape are read as one result.
+    pub(crate) fn new(
+        request: &Request,
+        catalog: &Catalog,
+        shape: &mut dyn FnMut(Fingerprint) -> Option<KnownShape>,
+    ) -> Self {
+        let mut samples: Vec<(Moment, &RowSample)> = request.samples().collect();
+        samples.sort_by_key(|(sent, _)| *sent);
+        let mut pool = Self { columns: Vec::new(), small_integers: OnceCell::new() };
+        let mut results: FxHashMap<(Fingerprint, Vec<(u16, u32, i16)>), usize> = FxHashMap::default();
+        for (sent, sample) in samples {
+            let layout = sample.columns.iter().map(|it| (it.position, it.table_oid, it.attribute)).collect();
+            let at = *results.entry((sample.fingerprint, layout)).or_insert(pool.columns.len());
+            if at == pool.columns.len() {
+                let known = shape(sample.fingerprint);
+                pool.add(request, catalog, known.as_ref(), sent, sample);
+            }
+            pool.fill(at, sample);
+        }
+        pool
+    }
+
+    fn add(
+        &mut self,
+        request: &Request,
+        catalog: &Catalog,
+        known: Option<&KnownShape>,
+        first_sent: Moment,
+        sample: &RowSample,
+    ) {
+        let result = self.columns.len();
+        let facts = known.map(|known| &*known.facts);
+        for column in sample.columns.iter() {
+            let name = catalog.name(&request.origin().database, facts, column);
+            let is_compared = facts.is_some_and(|facts| {
+                facts.compared.iter().any(|it| {
+                    let is_same_table = it.table.is_none() || it.table.as_deref() == name.table.as_deref();
+                    *it.column == *name.column && is_same_table
+                })
+            });
+            self.columns.push(Column {
+                result,
+                fingerprint: sample.fingerprint,
+                name,
+                first_sent,
+                rows: 0,
+                executions: 0,
+                is_cut: false,
+                is_compared,
+                ranks: FxHashMap::default(),
+            });
+        }
+    }
+
+    /// Adds a sample's values to its columns, which begin at `at`.
+    fn fill(&mut self, at: usize, sample: &RowSample) {
+        let width = sample.columns.len().max(1);
+        let is_cut = (sample.values.len() / width) as u64 != sample.rows;
+        let columns = self.columns.iter_mut().skip(at).take(sample.columns.len());
+        for (offset, column) in columns.enumerate() {
+            column.rows += sample.rows;
+            column.executions += sample.executions;
+            column.is_cut |= is_cut;
+            for value in sample.values.iter().skip(offset).step_by(width).filter(|value| **value != 0) {
+                let rank = column.ranks.len();
+                column.ranks.entry(*value).or_insert(rank);
+            }
+        }
+    }
+
+    /// The best column that holds at least `coverage_min` of the keys; `None` when there is no proof.
+    pub(crate) fn link(&self, child: &Child, keys: &Keys<'_>, coverage_min: f64) -> Option<Link> {
+        let matches: Vec<Match<'_>> =
+            self.columns.iter().filter_map(|column| Match::of(column, child, keys)).collect();
+        let proven = matches.iter().filter(|it| it.coverage() >= coverage_min && self.is_proof(it, keys));
+        let best = proven.max_by_key(|it| (it.score(), it.matched, it.column.first_sent));
+        best.or_else(|| union(&matches, keys, coverage_min)).map(Match::link)
+    }
+
+    /// Whether more than chance speaks for the match: a fitting name, values too rare to coincide, or the exact
+    /// order of the rows.
+    fn is_proof(&self, it: &Match<'_>, keys: &Keys<'_>) -> bool {
+        let walks_rows = it.is_in_order && it.is_exhaustive;
+        match it.affinity {
+            Affinity::Strong | Affinity::Plausible => true,
+            Affinity::Neutral => !self.are_small(keys) || (walks_rows && it.matched >= 3),
+            Affinity::Contradiction => !self.are_small(keys) || (walks_rows && it.matched >= 5),
+        }
+    }
+
+    fn are_small(&self, keys: &Keys<'_>) -> bool {
+        let small = self
+            .small_integers
+            .get_or_init(|| (0..=SMALL_INTEGER_MAX).map(value::hash_integer).collect::<FxHashSet<u32>>());
+        keys.distinct.iter().filter(|key| small.contains(key)).count() * 2 >= keys.distinct.len()
+    }
+}
+
+impl<'p> Match<'p> {
+    /// `None` when the column can't be the parent: too young, an echo of keys, or nothing in common.
+    fn of(column: &'p Column, child: &Child, keys: &Keys<'_>) -> Option<Self> {
+        let is_own = column.fingerprint == child.fingerprint;
+        // A sibling of the loop returns the very key it was asked with; that proves nothing about where it is from.
+        let is_echo = column.is_compared && column.executions as usize * 2 > keys.distinct.len();
+        if column.first_sent >= child.second_sent || is_echo || (is_own && column.is_compared) {
+            return None;
+        }
+        // The first key of a walk down a tree comes from elsewhere.
+        let asked = keys.distinct.get(usize::from(is_own)..).unwrap_or_default();
+        // Of a cut sample only the first rows are known, and loops follow the rows.
+        let is_prefix = column.is_cut && column.ranks.len() >= CUT_VALUES_MIN;
+        let asked = if is_prefix { asked.get(..column.ranks.len()).unwrap_or(asked) } else { asked };
+        let ranks: Vec<usize> = asked.iter().filter_map(|key| column.ranks.get(key).copied()).collect();
+        let affinity = match keys.column {
+            Some(child) => affinity(child, column.named()),
+            None => Affinity::Neutral,
+        };
+        let it = Self {
+            column,
+            affinity,
+            matched: ranks.len(),
+            asked: asked.len(),
+            is_in_order: ranks.is_sorted(),
+            is_exhaustive: ranks.len() * 10 >= column.ranks.len() * 9,
+        };
+        let is_tree = affinity >= Affinity::Plausible && it.is_exhaustive;
+        (it.matched >= 2 && (!is_own || is_tree)).then_some(it)
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "at most 2,000 keys")]
+    fn coverage(&self) -> f64 {
+        self.matched as f64 / self.asked.max(1) as f64
+    }
+
+    /// Fitting names first, then the order of the rows, then completeness. A name that contradicts loses against
+    /// any that fits, even where its integers happen to stand in order.
+    fn score(&self) -> u32 {
+        let name = match self.affinity {
+            Affinity::Contradiction => 0,
+            Affinity::Neutral => 10,
+            Affinity::Plausible => 30,
+            Affinity::Strong => 60,
+        };
+        let order = match (self.is_in_order && self.matched >= 3, self.is_exhaustive) {
+            (true, true) => 25,
+            (true, false) => 8,
+            _ => 0,
+        };
+        let all_found = self.matched == self.asked;
+        name + order + 10 * u32::from(self.is_exhaustive) + 3 * u32::from(all_found)
+    }
+
+    fn link(&self) -> Link {
+        Link {
+            fingerprint: self.column.fingerprint,
+            column: self.column.name.display(),
+            rows: self.column.rows,
+            executions: self.column.executions,
+            score: self.score(),
+        }
+    }
+}
+
+impl Column {
+    fn named(&self) -> Named<'_> {
+        Named { table: self.name.table.as_deref(), column: &self.name.column }
+    }
+}
+
+/// Two references to one table (assignee and reporter of an item) are looked up by one statement: their columns
+/// together hold the keys. Only columns of one result whose names fit, as a union coincides more easily.
+fn union<'m, 'p>(matches: &'m [Match<'p>], keys: &Keys<'_>, coverage_min: f64) -> Option<&'m Match<'p>> {
+    let fits = |it: &&Match<'_>| it.affinity >= Affinity::Plausible && !it.column.is_cut;
+    let mut best: Option<(usize, &Match<'_>)> = None;
+    for first in matches.iter().filter(fits) {
+        let mut left: FxHashSet<u32> = keys.distinct.iter().copied().collect();
+        left.retain(|key| !first.column.ranks.contains_key(key));
+        let mut others: Vec<&Match<'_>> = matches.iter().filter(fits).collect();
+        others.retain(|it| it.column.result == first.column.result);
+        for _ in 1..UNION_COLUMNS_MAX {
+            let covered =
+                |it: &Match<'_>| left.iter().filter(|key| it.column.ranks.contains_key(key)).count();
+            let Some(next) = others.iter().max_by_key(|it| covered(it)) else { break };
+            left.retain(|key| !next.column.ranks.contains_key(key));
+        }
+        #[expect(clippy::cast_precision_loss, reason = "at most 2,000 keys")]
+        let coverage = 1.0 - left.len() as f64 / keys.distinct.len().max(1) as f64;
+        if coverage >= coverage_min && best.is_none_or(|(matched, _)| first.matched > matched) {
+            best = Some((first.matched, first));
+        }
+    }
+    best.map(|(_, it)| it)
+}

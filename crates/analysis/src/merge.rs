@@ -1,0 +1,339 @@
+//! A request: everything that ran under one key, on one session or on several.
+//!
+//! Parts arrive when sessions hand them over, in any order and any number; [`Request::absorb`] keeps what fits into
+//! the bounds and counts the rest. Reading a request is done in the order in which its statements were sent.
+//!
+//! Deliberately absent: the decision when a request is over, and any judgement (see `rules.rs`).
+
+use std::sync::Arc;
+
+use pgtally_fingerprint::{Fingerprint, Kind};
+use rustc_hash::{FxHashMap, FxHashSet};
+
+use crate::limits::{PARTS_MAX, RECORDS_MAX, SAMPLE_BYTES_MAX};
+use crate::record::{Attribution, KeyValue, Moment, Origin, RequestPart, RowSample, StatementRecord};
+
+/// One unit of application work with all its recorded statements.
+#[derive(Clone, Debug)]
+pub struct Request {
+    key: Arc<str>,
+    attribution: Attribution,
+    route: Arc<str>,
+    origin: Origin,
+    started: Moment,
+    ended: Moment,
+    parts: Vec<RequestPart>,
+    /// Recorded statements by time of sending.
+    order: Vec<Place>,
+    sessions: FxHashSet<u64>,
+    statements: u64,
+    database_ns: u64,
+    sample_bytes: usize,
+    samples_dropped: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    part: usize,
+    record: usize,
+}
+
+/// One recorded statement of a request.
+#[derive(Clone, Copy, Debug)]
+pub struct Recorded<'r> {
+    /// Session it ran on.
+    pub session: u64,
+    /// What was recorded.
+    pub statement: &'r StatementRecord,
+    /// Its key parameters.
+    pub keys: &'r [KeyValue],
+}
+
+/// What one shape cost a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StatementSummary {
+    /// The shape.
+    pub fingerprint: Fingerprint,
+    /// Its label in metrics.
+    pub kind: Kind,
+    /// Recorded executions.
+    pub count: u32,
+    /// Nanoseconds from sending to completion, summed.
+    pub database_ns: u64,
+    /// Rows returned or affected, summed.
+    pub rows: u64,
+}
+
+impl Request {
+    /// A request of one part.
+    #[must_use]
+    pub fn new(part: RequestPart) -> Self {
+        let mut request = Self {
+            key: Arc::clone(&part.key),
+            attribution: part.attribution,
+            route: Arc::clone(&part.route),
+            origin: part.origin.clone(),
+            started: part.started,
+            ended: part.ended,
+            parts: Vec::new(),
+            order: Vec::new(),
+            sessions: FxHashSet::default(),
+            statements: 0,
+            database_ns: 0,
+            sample_bytes: 0,
+            samples_dropped: 0,
+        };
+        request.absorb(part);
+        request
+    }
+
+    /// Adds another part of the same key. Counts stay exact; statements and samples beyond the bounds are dropped
+    /// and show in [`Request::is_complete`] and [`Request::samples_dropped`].
+    pub fn absorb(&mut self, mut part: RequestPart) {
+        debug_assert_eq!(part.key, self.key, "parts of one request share its key");
+        self.started = self.started.min(part.started);
+        self.ended = self.ended.max(part.ended);
+        self.statements += u64::from(part.statements).max(part.records.len() as u64);
+        self.database_ns = self.database_ns.saturating_add(part.database_ns);
+        self.samples_dropped += u64::from(part.samples_dropped);
+        if &*self.route == crate::finding::ROUTE_UNTAGGED {
+            self.route = Arc::clone(&part.route);
+        }
+        if self.sessions.len() < PARTS_MAX {
+            self.sessions.insert(part.session);
+        }
+        if self.parts.len() == PARTS_MAX {
+            self.samples_dropped += part.samples.len() as u64;
+            return;
+        }
+        self.fit(&mut part);
+        let index = self.parts.len();
+        self.order.extend((0..part.records.len()).map(|record| Place { part: index, record }));
+        self.parts.push(part);
+        // Mostly sorted runs: the standard sort merges them in about linear time.
+        let parts = &self.parts;
+        self.order.sort_by_key(|place| sent(parts, *place));
+    }
+
+    /// Cuts a part to what still fits into the request's bounds.
+    fn fit(&mut self, part: &mut RequestPart) {
+        part.records.truncate(RECORDS_MAX - self.order.len());
+        part.records.shrink_to_fit();
+        let before = part.samples.len();
+        part.samples.retain(|sample| {
+            let bytes = size_of_val(sample.values.as_slice());
+            let fits = self.sample_bytes + bytes <= SAMPLE_BYTES_MAX;
+            self.sample_bytes += if fits { bytes } else { 0 };
+            fits
+        });
+        self.samples_dropped += (before - part.samples.len()) as u64;
+    }
+
+    /// Identity, as in [`RequestPart::key`].
+    #[must_use]
+    pub fn key(&self) -> &Arc<str> {
+        &self.key
+    }
+
+    /// How its statements were assigned to it.
+    #[must_use]
+    pub fn attribution(&self) -> Attribution {
+        self.attribution
+    }
+
+    /// Name of its type, of the first part that has one.
+    #[must_use]
+    pub fn route(&self) -> &Arc<str> {
+        &self.route
+    }
+
+    /// Who ran it, as its first part says.
+    #[must_use]
+    pub fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
+    /// First statement sent.
+    #[must_use]
+    pub fn started(&self) -> Moment {
+        self.started
+    }
+
+    /// Last answer complete.
+    #[must_use]
+    pub fn ended(&self) -> Moment {
+        self.ended
+    }
+
+    /// Counted statements, recorded or not.
+    #[must_use]
+    pub fn queries(&self) -> u64 {
+        self.statements
+    }
+
+    /// Nanoseconds from sending to completion, summed over the counted statements.
+    #[must_use]
+    pub fn database_ns(&self) -> u64 {
+        self.database_ns
+    }
+
+    /// Sessions it ran on, at most [`PARTS_MAX`].
+    #[must_use]
+    pub fn sessions(&self) -> usize {
+        self.sessions.len()
+    }
+
+    /// Whether every counted statement was recorded.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.statements_dropped() == 0
+    }
+
+    /// Counted statements that were not recorded.
+    #[must_use]
+    pub fn statements_dropped(&self) -> u64 {
+        self.statements.saturating_sub(self.order.len() as u64)
+    }
+
+    /// Row samples given up because of bounds. They cost proofs, never counts.
+    #[must_use]
+    pub fn samples_dropped(&self) -> u64 {
+        self.samples_dropped
+    }
+
+    /// Recorded statements in the order in which they were sent.
+    pub fn records(&self) -> impl Iterator<Item = Recorded<'_>> {
+        self.order.iter().filter_map(|place| {
+            let part = self.parts.get(place.part)?;
+            let statement = part.records.get(place.record)?;
+            let (start, count) = statement.keys;
+            let keys = part.keys.get(start as usize..).and_then(|keys| keys.get(..usize::from(count)));
+            Some(Recorded { session: part.session, statement, keys: keys.unwrap_or_default() })
+        })
+    }
+
+    /// Samples of rows with the moment when the first of their statements was sent. Samples of statements that are
+    /// not recorded are left out: nobody could say what came after them.
+    pub fn samples(&self) -> impl Iterator<Item = (Moment, &RowSample)> {
+        self.parts.iter().flat_map(|part| {
+            part.samples.iter().filter_map(|sample| {
+                let first = part.records.get(sample.first_record as usize)?;
+                Some((first.sent, sample))
+            })
+        })
+    }
+
+    /// Executions of the shape that was executed most often.
+    #[must_use]
+    pub fn similar_max(&self) -> u32 {
+        self.summaries().iter().map(|summary| summary.count).max().unwrap_or(0)
+    }
+
+    /// Statements that repeat an earlier one with equal parameters in the same environment.
+    #[must_use]
+    pub fn duplicates(&self) -> u32 {
+        let mut seen = FxHashSet::default();
+        let is_repeat = |it: &Recorded<'_>| {
+            let statement = it.statement;
+            !seen.insert((statement.fingerprint, statement.environment, statement.parameters_hash))
+        };
+        u32::try_from(self.records().filter(is_repeat).count()).unwrap_or(u32::MAX)
+    }
+
+    /// What each shape cost, in order of first use.
+    #[must_use]
+    pub fn summaries(&self) -> Vec<StatementSummary> {
+        let mut index: FxHashMap<Fingerprint, usize> = FxHashMap::default();
+        let mut summaries: Vec<StatementSummary> = Vec::new();
+        for Recorded { statement, .. } in self.records() {
+            let at = *index.entry(statement.fingerprint).or_insert_with(|| {
+                summaries.push(StatementSummary {
+                    fingerprint: statement.fingerprint,
+                    kind: statement.kind,
+                    count: 0,
+                    database_ns: 0,
+                    rows: 0,
+                });
+                summaries.len() - 1
+            });
+            if let Some(summary) = summaries.get_mut(at) {
+                summary.count += 1;
+                summary.database_ns = summary.database_ns.saturating_add(statement.duration_ns());
+                summary.rows = summary.rows.saturating_add(statement.rows);
+            }
+        }
+        summaries
+    }
+}
+
+impl StatementRecord {
+    /// Nanoseconds from sending to completion.
+    #[must_use]
+    pub fn duration_ns(&self) -> u64 {
+        self.server_ns.saturating_add(self.transfer_ns)
+    }
+}
+
+fn sent(parts: &[RequestPart], place: Place) -> Moment {
+    let record = parts.get(place.part).and_then(|part| part.records.get(place.record));
+    record.map_or(Moment::default(), |record| record.sent)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Script;
+
+    #[test]
+    fn parts_of_several_sessions_are_read_in_order_of_time() {
+        let mut first = Script::new();
+        first.at_ms(0).read("SELECT a FROM t").at_ms(20).read("SELECT c FROM t");
+        let mut second = Script::new();
+        second.session(2).at_ms(10).read("SELECT b FROM t").read("SELECT b FROM t");
+        let mut request = Request::new(second.part());
+        request.absorb(first.part());
+        let sessions: Vec<u64> = request.records().map(|it| it.session).collect();
+        assert_eq!(sessions, [1, 2, 2, 1]);
+        assert_eq!((request.queries(), request.sessions(), request.similar_max()), (4, 2, 2));
+        assert_eq!(request.duplicates(), 1);
+        assert_eq!(request.summaries().iter().map(|it| it.count).collect::<Vec<_>>(), [1, 2, 1]);
+        assert!(request.is_complete());
+    }
+
+    #[test]
+    fn what_exceeds_the_bounds_is_counted() {
+        let mut script = Script::new();
+        script.repeat(1_500, |script, n| {
+            script.keyed("SELECT a FROM t WHERE id = $1", n.into());
+        });
+        let mut request = Request::new(script.part());
+        request.absorb(script.part());
+        assert_eq!(request.queries(), 3_000);
+        assert_eq!(request.records().count(), RECORDS_MAX);
+        assert_eq!(request.statements_dropped(), 1_000);
+        assert!(!request.is_complete());
+    }
+
+    #[test]
+    fn parts_and_samples_are_bounded() {
+        let mut script = Script::new();
+        script.rows("SELECT id FROM t", &["t.id"], (0..200).map(|n| vec![n]).collect());
+        let mut request = Request::new(script.part());
+        for _ in 0..PARTS_MAX + 10 {
+            request.absorb(script.part());
+        }
+        assert_eq!(request.queries() as usize, PARTS_MAX + 11);
+        assert!(request.samples().map(|(_, it)| it.values.len() * 4).sum::<usize>() <= SAMPLE_BYTES_MAX);
+        assert!(request.samples_dropped() > 0 && !request.is_complete());
+    }
+
+    #[test]
+    fn the_first_named_route_is_taken() {
+        let mut script = Script::new();
+        script.read("SELECT a FROM t");
+        let mut request = Request::new(RequestPart { route: "untagged".into(), ..script.part() });
+        request.absorb(RequestPart { route: "/a".into(), ..script.part() });
+        request.absorb(RequestPart { route: "/b".into(), ..script.part() });
+        assert_eq!(&**request.route(), "/a");
+    }
+}

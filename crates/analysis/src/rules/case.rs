@@ -1,0 +1,292 @@
+//! A request as the rules need it: its statements in groups of one shape, what each shape does, and what never counts.
+
+use std::cell::{OnceCell, RefCell};
+
+use pgtally_fingerprint::{Command, Fingerprint, Kind, ShapeFacts, Table};
+use rustc_hash::{FxHashMap, FxHashSet};
+
+use crate::affinity::Named;
+use crate::catalog::Catalog;
+use crate::linkage::{Child, Keys, Link, Pool};
+use crate::merge::{Recorded, Request};
+use crate::record::{KeyValue, StatementRecord};
+use crate::settings::FindingSettings;
+use crate::shape::KnownShape;
+
+/// One request under judgement.
+pub(super) struct Case<'a> {
+    pub(super) request: &'a Request,
+    pub(super) settings: &'a FindingSettings,
+    catalog: &'a Catalog,
+    shapes: &'a dyn Fn(Fingerprint) -> Option<KnownShape>,
+    /// Answers of `shapes`, each asked once.
+    known: RefCell<FxHashMap<Fingerprint, Option<KnownShape>>>,
+    pool: OnceCell<Pool>,
+    pub(super) members: Vec<Member<'a>>,
+    writes: OnceCell<Vec<(usize, Written)>>,
+}
+
+/// One recorded statement and its place in the request.
+#[derive(Clone, Copy)]
+pub(super) struct Member<'a> {
+    /// Place in the order of sending.
+    pub(super) position: usize,
+    pub(super) session: u64,
+    pub(super) statement: &'a StatementRecord,
+    pub(super) keys: &'a [KeyValue],
+}
+
+/// Successful statements of one known shape in one environment (`search_path`, role).
+pub(super) struct Group<'a> {
+    pub(super) known: KnownShape,
+    pub(super) kind: Kind,
+    pub(super) members: Vec<Member<'a>>,
+}
+
+/// What a statement writes.
+#[derive(Clone)]
+pub(super) enum Written {
+    /// Nobody knows what: a procedure, DDL, a text that could not be parsed.
+    Anything,
+    Nothing,
+    Tables(Vec<Table>),
+}
+
+impl<'a> Case<'a> {
+    pub(super) fn new(
+        request: &'a Request,
+        shapes: &'a dyn Fn(Fingerprint) -> Option<KnownShape>,
+        catalog: &'a Catalog,
+        settings: &'a FindingSettings,
+    ) -> Self {
+        let member = |(position, it): (usize, Recorded<'a>)| Member {
+            position,
+            session: it.session,
+            statement: it.statement,
+            keys: it.keys,
+        };
+        Self {
+            request,
+            settings,
+            catalog,
+            shapes,
+            known: RefCell::default(),
+            pool: OnceCell::new(),
+            members: request.records().enumerate().map(member).collect(),
+            writes: OnceCell::new(),
+        }
+    }
+
+    pub(super) fn shape(&self, fingerprint: Fingerprint) -> Option<KnownShape> {
+        let mut known = self.known.borrow_mut();
+        known.entry(fingerprint).or_insert_with(|| (self.shapes)(fingerprint)).clone()
+    }
+
+    /// Groups in order of first use. Left out are failed statements, attempts that were rolled back to be retried,
+    /// and shapes that could not be parsed, as no exclusion could be checked for them.
+    pub(super) fn groups(&self) -> Vec<Group<'a>> {
+        let retried = self.retried();
+        let mut index: FxHashMap<(Fingerprint, u64), usize> = FxHashMap::default();
+        let mut lists: Vec<Vec<Member<'a>>> = Vec::new();
+        for member in &self.members {
+            let it = member.statement;
+            if it.error.is_some() || retried.contains(&(member.session, it.transaction)) {
+                continue;
+            }
+            let at = *index.entry((it.fingerprint, it.environment)).or_insert_with(|| {
+                lists.push(Vec::new());
+                lists.len() - 1
+            });
+            if let Some(list) = lists.get_mut(at) {
+                list.push(*member);
+            }
+        }
+        let fewest =
+            self.settings.linked_repeats_min.min(self.settings.duplicate_repeats_min).max(2) as usize;
+        let lists = lists.into_iter().filter(|list| list.len() >= fewest);
+        lists.filter_map(|members| self.group(members)).collect()
+    }
+
+    fn group(&self, members: Vec<Member<'a>>) -> Option<Group<'a>> {
+        let first = members.first()?.statement;
+        let known = self.shape(first.fingerprint).filter(|known| known.facts.is_parsed)?;
+        Some(Group { known, kind: first.kind, members })
+    }
+
+    /// Transactions that ended in a serialization failure or deadlock: the application runs them again.
+    fn retried(&self) -> FxHashSet<(u64, u32)> {
+        let failed = self.members.iter().filter(|member| {
+            let state = member.statement.error.as_ref().map(<[u8; 5]>::as_slice);
+            member.statement.transaction != 0 && matches!(state, Some(b"40001" | b"40P01"))
+        });
+        failed.map(|member| (member.session, member.statement.transaction)).collect()
+    }
+
+    /// The source of the keys, when it is proven.
+    pub(super) fn link(&self, group: &Group<'_>, members: &[Member<'_>], keys: &KeyList) -> Option<Link> {
+        let pool = self.pool.get_or_init(|| {
+            Pool::new(self.request, self.catalog, &mut |fingerprint| self.shape(fingerprint))
+        });
+        let compared = group.known.facts.compared.iter().find(|it| it.parameter == keys.parameter);
+        let column = compared.map(|it| Named { table: it.table.as_deref(), column: &it.column });
+        let child =
+            Child { fingerprint: group.known.shape.fingerprint, second_sent: members.get(1)?.statement.sent };
+        let keys = Keys { column, distinct: &keys.distinct };
+        pool.link(&child, &keys, self.settings.coverage_min)
+    }
+
+    /// Places of the statements that write, and what.
+    pub(super) fn writes(&self) -> &[(usize, Written)] {
+        self.writes.get_or_init(|| {
+            let written = |member: &Member<'_>| {
+                let known = self.shape(member.statement.fingerprint);
+                (member.position, Written::by(member.statement.kind, known.as_ref()))
+            };
+            let all = self.members.iter().map(written);
+            all.filter(|(_, written)| !matches!(written, Written::Nothing)).collect()
+        })
+    }
+}
+
+impl Group<'_> {
+    /// Whether the shape is never a finding, whatever its number: catalog reads, no table at all, queue polling.
+    pub(super) fn is_exempt(&self) -> bool {
+        let facts = &self.known.facts;
+        let has_tables = !facts.tables_read.is_empty() || !facts.tables_written.is_empty();
+        !facts.has_from || !has_tables || facts.is_catalog_only || facts.has_skip_locked
+    }
+
+    /// Whether it is a read whose repetition can be a finding.
+    pub(super) fn is_read(&self) -> bool {
+        self.kind == Kind::Select && self.known.facts.tables_written.is_empty()
+    }
+}
+
+/// The varying values of one key parameter.
+pub(super) struct KeyList {
+    /// 1-based number in the normalized text.
+    pub(super) parameter: u16,
+    /// Distinct values in order of first use, NULLs left out.
+    pub(super) distinct: Vec<u32>,
+    is_list: bool,
+}
+
+/// The key parameters that vary among `members`.
+pub(super) fn varying_keys(members: &[Member<'_>], list_elements_min: u32) -> Vec<KeyList> {
+    let width = members.first().map_or(0, |member| member.keys.len());
+    (0..width).filter_map(|index| varying_key(members, index, list_elements_min)).collect()
+}
+
+fn varying_key(members: &[Member<'_>], index: usize, list_elements_min: u32) -> Option<KeyList> {
+    let values: Vec<&KeyValue> = members.iter().filter_map(|member| member.keys.get(index)).collect();
+    let first = values.first()?;
+    if values.iter().all(|it| (it.value, it.list_hash) == (first.value, first.list_hash)) {
+        return None;
+    }
+    let mut seen = FxHashSet::default();
+    let distinct =
+        values.iter().map(|it| it.value).filter(|value| *value != 0 && seen.insert(*value)).collect();
+    Some(KeyList { parameter: first.parameter, distinct, is_list: is_list(&values, list_elements_min) })
+}
+
+/// Whether a key that matters is a list: a prefetch, or a batch in chunks.
+pub(super) fn has_list_key(keys: &[KeyList]) -> bool {
+    keys.iter().any(|key| key.is_list)
+}
+
+/// Whether all key parameters are lists.
+pub(super) fn has_only_list_keys(members: &[Member<'_>], list_elements_min: u32) -> bool {
+    let width = members.first().map_or(0, |member| member.keys.len());
+    let is_list_at = |index| {
+        let values: Vec<&KeyValue> = members.iter().filter_map(|member| member.keys.get(index)).collect();
+        is_list(&values, list_elements_min)
+    };
+    width > 0 && (0..width).all(is_list_at)
+}
+
+fn is_list(values: &[&KeyValue], list_elements_min: u32) -> bool {
+    median(values.iter().map(|it| u64::from(it.elements))) >= u64::from(list_elements_min)
+}
+
+/// Distinct tuples of key values.
+pub(super) fn distinct_keys(members: &[Member<'_>]) -> u32 {
+    let tuple =
+        |member: &Member<'_>| member.keys.iter().map(|it| (it.value, it.list_hash)).collect::<Vec<_>>();
+    let tuples: FxHashSet<Vec<(u32, u64)>> = members.iter().map(tuple).collect();
+    u32::try_from(tuples.len()).unwrap_or(u32::MAX)
+}
+
+/// Whether the members cost latency one by one. Pipelined ones (executemany, batches) wait once for all.
+pub(super) fn are_round_trips(members: &[Member<'_>], least: usize) -> bool {
+    let trips = members.iter().filter(|member| member.statement.is_round_trip).count();
+    trips >= least && trips * 2 >= members.len()
+}
+
+/// Whether the client lets time pass between the repeats, as a poller or a worker does.
+pub(super) fn is_polling(members: &[Member<'_>], settings: &FindingSettings) -> bool {
+    let gaps = members.iter().skip(1).map(|member| member.statement.turnaround_ns);
+    median(gaps) >= settings.polling_gap_ns
+}
+
+fn median(values: impl Iterator<Item = u64>) -> u64 {
+    let mut sorted: Vec<u64> = values.collect();
+    sorted.sort_unstable();
+    sorted.get(sorted.len() / 2).copied().unwrap_or(0)
+}
+
+impl Written {
+    fn by(kind: Kind, known: Option<&KnownShape>) -> Self {
+        let facts = known.map(|known| &*known.facts).filter(|facts| facts.is_parsed);
+        match (kind, facts) {
+            (Kind::Tx, _) => Self::Nothing,
+            (Kind::Select, Some(facts)) => Self::tables(facts),
+            // A read that libpg_query doesn't know may be a WITH that writes, or one of a newer PostgreSQL.
+            (Kind::Select, None) => Self::Anything,
+            (Kind::Ddl, _) | (_, None) => Self::Anything,
+            (Kind::Other, Some(_)) if !known.is_some_and(is_harmless) => Self::Anything,
+            (_, Some(facts)) => Self::tables(facts),
+        }
+    }
+
+    fn tables(facts: &ShapeFacts) -> Self {
+        if facts.tables_written.is_empty() {
+            Self::Nothing
+        } else {
+            Self::Tables(facts.tables_written.clone())
+        }
+    }
+
+    /// Whether a read of `tables` may answer differently afterwards.
+    pub(super) fn touches(&self, tables: &[Table]) -> bool {
+        match self {
+            Self::Anything => true,
+            Self::Nothing => false,
+            Self::Tables(written) => written.iter().any(|it| tables.iter().any(|table| are_same(it, table))),
+        }
+    }
+}
+
+/// Tables without a schema are looked up on a `search_path` that the tree doesn't know: they may be any of that name.
+fn are_same(a: &Table, b: &Table) -> bool {
+    let has_equal_schema = a.schema.is_none() || b.schema.is_none() || a.schema == b.schema;
+    a.name == b.name && has_equal_schema
+}
+
+/// Statements of kind "other" that change no data.
+fn is_harmless(known: &KnownShape) -> bool {
+    matches!(
+        known.shape.command,
+        Command::CloseCursor
+            | Command::Explain
+            | Command::Fetch
+            | Command::Listen
+            | Command::Lock
+            | Command::Move
+            | Command::Notify
+            | Command::Prepare
+            | Command::Reset
+            | Command::Set
+            | Command::Show
+            | Command::Unlisten
+    )
+}

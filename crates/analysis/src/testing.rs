@@ -1,0 +1,316 @@
+//! Requests for tests, written as a script of statements: what an observer would have recorded of them.
+//!
+//! Facts come from the real parse tree; keys are the parameters it says are compared by equality.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use pgtally_fingerprint::{Command, Fingerprint, Kind, value};
+
+use crate::catalog::Catalog;
+use crate::finding::Detection;
+use crate::merge::Request;
+use crate::record::{
+    Attribution, KeyValue, Moment, Origin, RequestPart, RowSample, SampleColumn, StatementRecord,
+};
+use crate::rules;
+use crate::settings::FindingSettings;
+use crate::shape::{KnownShape, Shape};
+
+const MS: u64 = 1_000_000;
+
+/// Stands for NULL among keys and row values.
+pub(crate) const NULL: i64 = i64::MIN;
+
+/// One session's part of a request, statement by statement.
+pub(crate) struct Script {
+    part: RequestPart,
+    now: u64,
+    shapes: BTreeMap<Fingerprint, KnownShape>,
+    server_ns: u64,
+    turnaround_ns: u64,
+    is_round_trip: bool,
+    environment: u64,
+    transaction: u32,
+    error: Option<[u8; 5]>,
+    others: u64,
+    affected: u64,
+}
+
+impl Script {
+    pub(crate) fn new() -> Self {
+        let part = RequestPart {
+            key: "trace:0123".into(),
+            attribution: Attribution::Trace,
+            route: "/page".into(),
+            origin: Origin { database: "shop".into(), ..Origin::default() },
+            session: 1,
+            started: Moment(0),
+            ended: Moment(0),
+            statements: 0,
+            database_ns: 0,
+            records: Vec::new(),
+            keys: Vec::new(),
+            samples: Vec::new(),
+            samples_dropped: 0,
+        };
+        Self {
+            part,
+            now: 0,
+            shapes: BTreeMap::new(),
+            server_ns: MS / 10,
+            turnaround_ns: MS / 20,
+            is_round_trip: true,
+            environment: 0,
+            transaction: 0,
+            error: None,
+            others: 0,
+            affected: 1,
+        }
+    }
+
+    pub(crate) fn session(&mut self, session: u64) -> &mut Self {
+        self.part.session = session;
+        self
+    }
+
+    pub(crate) fn at_ms(&mut self, ms: u64) -> &mut Self {
+        self.now = ms * MS;
+        self
+    }
+
+    /// Server time and turnaround of the statements to come.
+    pub(crate) fn cost_ms(&mut self, server: u64, turnaround: u64) -> &mut Self {
+        (self.server_ns, self.turnaround_ns) = (server * MS, turnaround * MS);
+        self
+    }
+
+    pub(crate) fn pipelined(&mut self) -> &mut Self {
+        self.is_round_trip = false;
+        self
+    }
+
+    pub(crate) fn environment(&mut self, environment: u64) -> &mut Self {
+        self.environment = environment;
+        self
+    }
+
+    pub(crate) fn transaction(&mut self, transaction: u32) -> &mut Self {
+        self.transaction = transaction;
+        self
+    }
+
+    /// Value of the parameters that are no keys (a LIMIT, a range) from here on.
+    pub(crate) fn others(&mut self, others: u64) -> &mut Self {
+        self.others = others;
+        self
+    }
+
+    /// Rows that statements without sampled rows return or affect from here on.
+    pub(crate) fn affected(&mut self, rows: u64) -> &mut Self {
+        self.affected = rows;
+        self
+    }
+
+    /// The next statement fails.
+    pub(crate) fn failing(&mut self, sqlstate: &[u8; 5]) -> &mut Self {
+        self.error = Some(*sqlstate);
+        self
+    }
+
+    /// A statement without keys.
+    pub(crate) fn read(&mut self, text: &str) -> &mut Self {
+        self.execute(text, &[])
+    }
+
+    /// A statement with one key.
+    pub(crate) fn keyed(&mut self, text: &str, key: i64) -> &mut Self {
+        self.execute(text, &[&[key]])
+    }
+
+    /// A statement with several keys, each a list of elements.
+    pub(crate) fn with_keys(&mut self, text: &str, keys: &[&[i64]]) -> &mut Self {
+        self.execute(text, keys)
+    }
+
+    /// A statement whose rows are sampled: `columns` are `table.column`.
+    pub(crate) fn rows(&mut self, text: &str, columns: &[&str], rows: Vec<Vec<i64>>) -> &mut Self {
+        self.execute(text, &[]).sample(columns, &rows)
+    }
+
+    /// As [`Script::rows`] with one key.
+    pub(crate) fn keyed_rows(
+        &mut self,
+        text: &str,
+        key: i64,
+        columns: &[&str],
+        rows: Vec<Vec<i64>>,
+    ) -> &mut Self {
+        self.execute(text, &[&[key]]).sample(columns, &rows)
+    }
+
+    /// More rows of the first sampled statement, as FETCH brings them.
+    pub(crate) fn fetched(&mut self, rows: Vec<Vec<i64>>) -> &mut Self {
+        let sample = self.part.samples.first_mut().expect("a sample");
+        sample.rows += rows.len() as u64;
+        sample.values.extend(rows.iter().flatten().map(|it| hash(*it)));
+        self
+    }
+
+    /// Moves all records from `index` on to a part of another session.
+    pub(crate) fn cut_after(&mut self, index: usize) -> RequestPart {
+        let mut other = RequestPart { session: self.part.session + 1, samples: Vec::new(), ..self.part() };
+        other.records = self.part.records.split_off(index);
+        other.statements = other.records.len() as u32;
+        self.part.statements = index as u32;
+        other
+    }
+
+    /// Knows the shapes of another script from here on.
+    pub(crate) fn learn_shapes(&mut self, other: &Script) {
+        self.shapes.extend(other.shapes.iter().map(|(fingerprint, known)| (*fingerprint, known.clone())));
+    }
+
+    pub(crate) fn repeat(&mut self, times: u32, mut step: impl FnMut(&mut Self, u32)) -> &mut Self {
+        (0..times).for_each(|n| step(self, n));
+        self
+    }
+
+    fn execute(&mut self, text: &str, keys: &[&[i64]]) -> &mut Self {
+        let fingerprint = self.shape(text);
+        let known = self.shapes.get(&fingerprint).expect("just added");
+        let first_key = self.part.keys.len();
+        for (index, elements) in keys.iter().enumerate() {
+            let parameter = known.facts.compared.get(index).map_or(index as u16 + 1, |it| it.parameter);
+            let hashes: Vec<u32> = elements.iter().map(|it| hash(*it)).collect();
+            self.part.keys.push(KeyValue {
+                parameter,
+                elements: hashes.len() as u32,
+                value: hashes.first().copied().unwrap_or(0),
+                list_hash: hashes.iter().fold(7, |all, it| mix(all, u64::from(*it))),
+            });
+        }
+        let others = self.others;
+        let all = self.part.keys[first_key..].iter().fold(others, |all, it| mix(all, it.list_hash));
+        self.now += self.turnaround_ns;
+        self.part.records.push(StatementRecord {
+            fingerprint,
+            kind: kind(text),
+            sent: Moment(self.now),
+            server_ns: self.server_ns,
+            transfer_ns: 0,
+            turnaround_ns: self.turnaround_ns,
+            rows: self.affected,
+            bytes: 50 * self.affected,
+            parameters_hash: all,
+            others_hash: others,
+            keys: (first_key as u32, keys.len() as u8),
+            environment: self.environment,
+            transaction: self.transaction,
+            is_round_trip: self.is_round_trip,
+            error: self.error.take(),
+            is_fetched_in_pieces: false,
+        });
+        self.now += self.server_ns;
+        self.part.statements += 1;
+        self.part.database_ns += self.server_ns;
+        self.part.ended = Moment(self.now);
+        self
+    }
+
+    fn sample(&mut self, columns: &[&str], rows: &[Vec<i64>]) -> &mut Self {
+        let index = self.part.records.len() - 1;
+        let record = &mut self.part.records[index];
+        record.rows = rows.len() as u64;
+        let values = rows.iter().flatten().map(|it| hash(*it));
+        let known = self.part.samples.iter_mut().find(|it| it.fingerprint == record.fingerprint);
+        if let Some(sample) = known {
+            sample.executions += 1;
+            sample.rows += rows.len() as u64;
+            sample.values.extend(values);
+            return self;
+        }
+        let column = |(position, name): (usize, &&str)| {
+            let (table, label) = name.split_once('.').unwrap_or(("", name));
+            SampleColumn {
+                position: position as u16,
+                table_oid: if table.is_empty() { 0 } else { 16_384 + (text_hash(table) % 10_000) as u32 },
+                attribute: (text_hash(label) % 1_000) as i16 + 1,
+                type_oid: 23,
+                label: label.into(),
+            }
+        };
+        self.part.samples.push(RowSample {
+            fingerprint: record.fingerprint,
+            first_record: index as u32,
+            executions: 1,
+            rows: rows.len() as u64,
+            columns: columns.iter().enumerate().map(column).collect(),
+            values: values.collect(),
+        });
+        self
+    }
+
+    fn shape(&mut self, text: &str) -> Fingerprint {
+        let fingerprint = fingerprint(text);
+        self.shapes.entry(fingerprint).or_insert_with(|| known(text));
+        fingerprint
+    }
+
+    pub(crate) fn part(&self) -> RequestPart {
+        self.part.clone()
+    }
+
+    /// What the rules say about this part alone.
+    pub(crate) fn evaluate(&self, settings: &FindingSettings) -> Vec<Detection> {
+        self.evaluate_request(&Request::new(self.part()), settings)
+    }
+
+    /// What the rules say about a request whose shapes this script has used.
+    pub(crate) fn evaluate_request(&self, request: &Request, settings: &FindingSettings) -> Vec<Detection> {
+        let shapes = |fingerprint| self.shapes.get(&fingerprint).cloned();
+        let mut catalog = Catalog::new();
+        catalog.learn_request(request, &shapes);
+        rules::evaluate(request, &shapes, &catalog, settings)
+    }
+}
+
+/// A shape whose fingerprint is the hash of its text.
+pub(crate) fn known(text: &str) -> KnownShape {
+    let command = match kind(text) {
+        Kind::Delete => Command::Delete,
+        Kind::Insert => Command::Insert,
+        Kind::Other => Command::Call,
+        Kind::Update => Command::Update,
+        _ => Command::Select,
+    };
+    let shape = Shape { fingerprint: fingerprint(text), text: text.into(), command, roles: Arc::new([]) };
+    KnownShape { shape: Arc::new(shape), facts: Arc::new(pgtally_parsetree::facts(text)) }
+}
+
+pub(crate) fn fingerprint(text: &str) -> Fingerprint {
+    Fingerprint(text_hash(text))
+}
+
+fn kind(text: &str) -> Kind {
+    match text.split(' ').next() {
+        Some("CALL") => Kind::Other,
+        Some("COPY") => Kind::Copy,
+        Some("DELETE") => Kind::Delete,
+        Some("INSERT") => Kind::Insert,
+        Some("UPDATE") => Kind::Update,
+        _ => Kind::Select,
+    }
+}
+
+fn hash(value: i64) -> u32 {
+    if value == NULL { 0 } else { value::hash_integer(value) }
+}
+
+fn mix(all: u64, one: u64) -> u64 {
+    (all.rotate_left(5) ^ one).wrapping_mul(0x517c_c1b7_2722_0a95)
+}
+
+fn text_hash(text: &str) -> u64 {
+    text.bytes().fold(11, |all, byte| mix(all, u64::from(byte)))
+}
