@@ -1,2 +1,7 @@
-//! placeholder
-fn main() {}
+//! The `pgtally` program. Parses, runs, and returns an exit code; see `cli.rs`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    pgtally::cli::main()
+}

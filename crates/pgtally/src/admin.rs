@@ -1,0 +1,223 @@
+//! The admin listener: metrics, health, JSON API.
+//!
+//! On loopback everything is open to the machine's users. With a token, `/api` demands it; metrics and health hold no
+//! SQL text and stay open for scrapers and probes. Without one, requests must name the listener by address or as
+//! `localhost`, so that no web page can reach it through a name of its own (DNS rebinding).
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use axum::Router;
+use axum::extract::{Path, Query, Request, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Json, Response};
+use axum::routing::{get, post};
+use serde::{Deserialize, Serialize};
+use tokio::time::timeout;
+use tracing::error;
+
+use crate::api::{Asker, SCHEMA_VERSION};
+use crate::limits::{API_REQUESTS_DEFAULT, API_REQUESTS_MAX, UPSTREAM_CHECK_AGE, UPSTREAM_CHECK_TIMEOUT};
+use crate::socket::{Address, Stream};
+
+/// What the handlers need.
+#[derive(Clone)]
+pub(crate) struct AdminState {
+    pub(crate) asker: Asker,
+    pub(crate) is_draining: Arc<AtomicBool>,
+    pub(crate) token: Option<Arc<str>>,
+    pub(crate) upstream: Address,
+}
+
+/// Serves until the runtime ends.
+pub(crate) async fn serve(listener: std::net::TcpListener, state: AdminState) {
+    let api = Router::new()
+        .route("/findings", get(findings))
+        .route("/requests", get(requests))
+        .route("/requests/{key}", get(request))
+        .route("/reset", post(reset))
+        .layer(middleware::from_fn_with_state(state.clone(), admit));
+    let routes = Router::new()
+        .route("/", get(index))
+        .route("/livez", get(async || "ok\n"))
+        .route("/metrics", get(metrics))
+        .route("/readyz", get(ready))
+        .nest("/api/v1", api)
+        .with_state(state);
+    let served = async {
+        let listener = tokio::net::TcpListener::from_std(listener)?;
+        axum::serve(listener, routes).await
+    };
+    if let Err(error) = served.await {
+        error!(%error, "the admin listener has failed; traffic goes on");
+    }
+}
+
+const INDEX: &str = "pgtally
+
+GET  /metrics                        Prometheus metrics
+GET  /livez                          the process lives
+GET  /readyz                         ready for sessions
+GET  /api/v1/findings                what is wrong, most severe first
+GET  /api/v1/requests?route=&limit=  requests and units, latest first
+GET  /api/v1/requests/{key}          one request with its timeline
+POST /api/v1/reset                   forget findings and requests, keep counters
+";
+
+async fn index() -> &'static str {
+    INDEX
+}
+
+/// Lets API calls through, or not.
+async fn admit(State(state): State<AdminState>, request: Request, next: Next) -> Response {
+    let headers = request.headers();
+    let refusal = match &state.token {
+        Some(token) => (!has_token(headers, token))
+            .then_some((StatusCode::UNAUTHORIZED, "this needs the admin token: Authorization: Bearer …")),
+        None => (!is_local_name(headers)).then_some((
+            StatusCode::FORBIDDEN,
+            "address the admin listener by its IP address or as localhost",
+        )),
+    };
+    match refusal {
+        Some((status, problem)) => failure(status, problem),
+        None => next.run(request).await,
+    }
+}
+
+fn has_token(headers: &HeaderMap, token: &str) -> bool {
+    let given =
+        headers.get(header::AUTHORIZATION).and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
+    let Some(given) = given.filter(|given| given.len() == token.len()) else { return false };
+    // Looks at every byte whatever the first ones are, so that timing tells nothing about them.
+    given.iter().zip(token.as_bytes()).fold(0, |differences, (one, two)| differences | (one ^ two)) == 0
+}
+
+fn is_local_name(headers: &HeaderMap) -> bool {
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    let name = match host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((address, _)) => address,
+        None => host.split(':').next().unwrap_or_default(),
+    };
+    name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok()
+}
+
+async fn findings(State(state): State<AdminState>) -> Response {
+    answer(state.asker.findings().await)
+}
+
+#[derive(Deserialize)]
+struct RequestsQuery {
+    route: Option<String>,
+    limit: Option<usize>,
+}
+
+async fn requests(State(state): State<AdminState>, Query(query): Query<RequestsQuery>) -> Response {
+    let limit = query.limit.unwrap_or(API_REQUESTS_DEFAULT).min(API_REQUESTS_MAX);
+    let route = query.route.filter(|route| !route.is_empty());
+    answer(state.asker.requests(route, limit).await)
+}
+
+async fn request(State(state): State<AdminState>, Path(key): Path<String>) -> Response {
+    match state.asker.request(key).await {
+        Some(None) => failure(StatusCode::NOT_FOUND, "no such request; only the latest are kept"),
+        found => answer(found.flatten()),
+    }
+}
+
+async fn reset(State(state): State<AdminState>) -> Response {
+    #[derive(Serialize)]
+    struct Reset {
+        schema_version: u32,
+        complete: bool,
+    }
+    answer(state.asker.reset().await.map(|()| Reset { schema_version: SCHEMA_VERSION, complete: true }))
+}
+
+async fn metrics(State(state): State<AdminState>) -> Response {
+    check_upstream(&state).await;
+    let content_type = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+    ([(header::CONTENT_TYPE, content_type)], state.asker.metrics().await).into_response()
+}
+
+async fn ready(State(state): State<AdminState>) -> Response {
+    if state.is_draining.load(Ordering::Relaxed) {
+        return (StatusCode::SERVICE_UNAVAILABLE, "draining\n").into_response();
+    }
+    if check_upstream(&state).await {
+        "ready\n".into_response()
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "the upstream cannot be reached\n").into_response()
+    }
+}
+
+/// Whether the upstream could be reached lately. Asks it only when no session has done so within
+/// [`UPSTREAM_CHECK_AGE`], so that an idle proxy that nobody probes does nothing.
+async fn check_upstream(state: &AdminState) -> bool {
+    let asker = &state.asker;
+    match asker.metrics.upstream_state(asker.clock.now()) {
+        Some((true, age_ns)) if u128::from(age_ns) < UPSTREAM_CHECK_AGE.as_nanos() => true,
+        _ => {
+            // PostgreSQL does not log a connection that closes without a byte.
+            let is_up =
+                matches!(timeout(UPSTREAM_CHECK_TIMEOUT, Stream::connect(&state.upstream)).await, Ok(Ok(_)));
+            asker.metrics.upstream_contact(is_up, asker.clock.now());
+            is_up
+        }
+    }
+}
+
+fn answer<T: Serialize>(answer: Option<T>) -> Response {
+    match answer {
+        Some(answer) => Json(answer).into_response(),
+        None => failure(StatusCode::SERVICE_UNAVAILABLE, "the aggregator is too busy to answer; try again"),
+    }
+}
+
+fn failure(status: StatusCode, problem: &str) -> Response {
+    #[derive(Serialize)]
+    struct Failure<'a> {
+        schema_version: u32,
+        error: &'a str,
+    }
+    (status, Json(Failure { schema_version: SCHEMA_VERSION, error: problem })).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(name: header::HeaderName, value: &'static str) -> HeaderMap {
+        HeaderMap::from_iter([(name, HeaderValue::from_static(value))])
+    }
+
+    #[test]
+    fn only_the_exact_token_is_let_in() {
+        let check = |value: &'static str, expected: bool| {
+            assert_eq!(
+                has_token(&headers(header::AUTHORIZATION, value), "0123456789abcdef"),
+                expected,
+                "{value}"
+            );
+        };
+        check("Bearer 0123456789abcdef", true);
+        check("Bearer 0123456789abcdeF", false);
+        check("Bearer 0123456789abcde", false);
+        check("Basic 0123456789abcdef", false);
+        assert!(!has_token(&HeaderMap::new(), "0123456789abcdef"));
+    }
+
+    #[test]
+    fn names_other_than_localhost_are_refused() {
+        let check = |value: &'static str, expected: bool| {
+            assert_eq!(is_local_name(&headers(header::HOST, value)), expected, "{value}");
+        };
+        check("127.0.0.1:9187", true);
+        check("[::1]:9187", true);
+        check("localhost", true);
+        check("evil.example:9187", false);
+        assert!(!is_local_name(&HeaderMap::new()));
+    }
+}

@@ -1,0 +1,325 @@
+//! The aggregator: one thread on which everything meets that no session can know alone.
+//!
+//! It keeps the shapes with what libpg_query says about them, merges the parts of requests that ran on several
+//! sessions, has them evaluated once they are quiet, keeps the findings, and writes the labelled metrics. Workers
+//! send it batches through a bounded queue and never wait for it; API calls come through the same queue, so that an
+//! answer holds everything handed over before the question.
+//!
+//! A panic here costs the state, not the proxy: it is counted, and the thread goes on empty.
+
+mod requests;
+mod shapes;
+mod views;
+
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use pgtally_analysis::{
+    Catalog, Counters, Detection, Dropped, FindingSettings, FindingStore, Moment, Request, RequestPart,
+    Shape, evaluate,
+};
+use pgtally_fingerprint::Kind;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
+use tracing::{error, info};
+
+use self::requests::{Requests, Step};
+use self::shapes::Shapes;
+use self::views::severity_name;
+use crate::api::{FindingsAnswer, RequestAnswer, RequestsAnswer};
+use crate::clock::Clock;
+use crate::labels::Labels;
+use crate::metrics::Metrics;
+use crate::report::shorten;
+
+/// What a worker has observed since its last batch.
+pub(crate) struct Batch {
+    pub(crate) shapes: Vec<Arc<Shape>>,
+    pub(crate) parts: Vec<RequestPart>,
+    /// `None` when nothing was counted.
+    pub(crate) counters: Option<Counters>,
+}
+
+/// A question of the API.
+pub(crate) enum Question {
+    Findings(oneshot::Sender<FindingsAnswer>),
+    Request {
+        key: String,
+        open: Vec<RequestPart>,
+        reply: oneshot::Sender<Option<Box<RequestAnswer>>>,
+    },
+    Requests {
+        route: Option<String>,
+        limit: usize,
+        open: Vec<RequestPart>,
+        reply: oneshot::Sender<RequestsAnswer>,
+    },
+    Reset(oneshot::Sender<()>),
+    /// Answered when everything before it has been counted.
+    Settle(oneshot::Sender<()>),
+}
+
+/// What arrives at the aggregator.
+pub(crate) enum Message {
+    Ask(Question),
+    Batch(Box<Batch>),
+}
+
+/// Starts the aggregator's thread. It ends when all senders are gone.
+pub(crate) fn start(
+    clock: Clock,
+    metrics: Arc<Metrics>,
+    settings: FindingSettings,
+    messages: mpsc::Receiver<Message>,
+) -> io::Result<thread::JoinHandle<()>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+    thread::Builder::new().name("aggregator".into()).spawn(move || {
+        runtime.block_on(run(clock, &metrics, &settings, messages));
+    })
+}
+
+async fn run(
+    clock: Clock,
+    metrics: &Arc<Metrics>,
+    settings: &FindingSettings,
+    mut messages: mpsc::Receiver<Message>,
+) {
+    let fresh = || Aggregator::new(clock, Arc::clone(metrics), settings.clone());
+    let mut aggregator = fresh();
+    loop {
+        let message = match aggregator.requests.next_due() {
+            None => messages.recv().await.map(Some),
+            Some(due) => {
+                let wait = Duration::from_nanos(due.since(clock.now()));
+                // The time is up: no message, and no end either.
+                timeout(wait, messages.recv()).await.map_or(Some(None), |message| message.map(Some))
+            }
+        };
+        let Some(message) = message else { return };
+        let handled = catch_unwind(AssertUnwindSafe(|| {
+            if let Some(message) = message {
+                aggregator.handle(message);
+            }
+            aggregator.advance();
+        }));
+        if handled.is_err() {
+            error!("the aggregator has panicked and starts over; findings and requests are lost");
+            metrics.aggregator_restarts.inc();
+            aggregator = fresh();
+            aggregator.show_open_findings();
+        }
+    }
+}
+
+/// The state of the thread.
+struct Aggregator {
+    clock: Clock,
+    metrics: Arc<Metrics>,
+    settings: FindingSettings,
+    shapes: Shapes,
+    requests: Requests,
+    catalog: Catalog,
+    findings: FindingStore,
+    labels: Labels,
+    /// What had been dropped at the last reset.
+    dropped_before: f64,
+}
+
+impl Aggregator {
+    fn new(clock: Clock, metrics: Arc<Metrics>, settings: FindingSettings) -> Self {
+        Self {
+            clock,
+            labels: Labels::new(Arc::clone(&metrics)),
+            metrics,
+            settings,
+            shapes: Shapes::default(),
+            requests: Requests::default(),
+            catalog: Catalog::new(),
+            findings: FindingStore::new(),
+            dropped_before: 0.0,
+        }
+    }
+
+    fn handle(&mut self, message: Message) {
+        match message {
+            Message::Ask(question) => self.answer(question),
+            Message::Batch(batch) => self.take_in(*batch),
+        }
+    }
+
+    fn answer(&mut self, question: Question) {
+        // A caller that stopped waiting is no error.
+        match question {
+            Question::Findings(reply) => drop(reply.send(self.findings_answer())),
+            Question::Request { key, open, reply } => drop(reply.send(self.request_answer(&key, open))),
+            Question::Requests { route, limit, open, reply } => {
+                drop(reply.send(self.requests_answer(route.as_deref(), limit, open)));
+            }
+            Question::Reset(reply) => {
+                self.reset();
+                drop(reply.send(()));
+            }
+            Question::Settle(reply) => drop(reply.send(())),
+        }
+    }
+
+    fn reset(&mut self) {
+        self.findings.reset();
+        self.requests = Requests::default();
+        self.dropped_before = self.metrics.dropped();
+        self.show_open_findings();
+    }
+
+    fn is_complete(&self) -> bool {
+        self.metrics.dropped() <= self.dropped_before
+    }
+
+    fn take_in(&mut self, batch: Batch) {
+        let now = self.clock.now();
+        for shape in batch.shapes {
+            let evicted = self.shapes.insert(shape);
+            if evicted > 0 {
+                self.metrics.dropped_because("shapes", evicted);
+            }
+        }
+        if let Some(counters) = &batch.counters {
+            self.count(counters, now);
+        }
+        for part in batch.parts {
+            if part.attribution.is_request() {
+                let steps = self.requests.absorb(part, now);
+                for (request, step) in steps {
+                    self.take_step(&request, step, now);
+                }
+            } else {
+                let request = Arc::new(Request::new(part));
+                self.evaluate(&request, now);
+                self.record(&request, now);
+                self.requests.keep(request);
+            }
+        }
+    }
+
+    /// Does what has become due.
+    fn advance(&mut self) {
+        let now = self.clock.now();
+        while let Some((request, step)) = self.requests.take_due(now) {
+            self.take_step(&request, step, now);
+        }
+    }
+
+    fn take_step(&mut self, request: &Arc<Request>, step: Step, now: Moment) {
+        match step {
+            Step::Evaluate => self.evaluate(request, now),
+            Step::Late => self.metrics.dropped_because("late_part", 1),
+            Step::Record => self.record(request, now),
+        }
+    }
+
+    /// Has the rules look at a request, and takes in what they say.
+    fn evaluate(&mut self, request: &Request, now: Moment) {
+        let shapes = &self.shapes;
+        let known = |fingerprint| shapes.known(fingerprint);
+        self.catalog.learn_request(request, &known);
+        let detections = evaluate(request, &known, &self.catalog, &self.settings);
+        if detections.is_empty() {
+            return;
+        }
+        let evicted = self.findings.evicted();
+        let absorbed = self.findings.absorb(request, detections, self.clock.unix_seconds(now) as u64);
+        self.metrics.dropped_because("findings", self.findings.evicted() - evicted);
+        for finding in absorbed.counted.iter().filter_map(|id| self.findings.find(*id)) {
+            let labels = [finding.worst.kind.name(), severity_name(finding.worst.severity)];
+            self.metrics.findings.with_label_values(&labels).inc();
+        }
+        for finding in absorbed.opened.iter().filter_map(|id| self.findings.find(*id)) {
+            self.log(&finding.worst);
+        }
+        self.show_open_findings();
+    }
+
+    /// One line per new finding: the log is for noticing, the API for reading.
+    fn log(&self, detection: &Detection) {
+        let text = self.shapes.text(detection.fingerprint);
+        info!(
+            id = %detection.id,
+            kind = detection.kind.name(),
+            severity = severity_name(detection.severity),
+            route = &*detection.route,
+            statement = text.as_deref().map(|text| shorten(text, LOG_TEXT_CHARS)),
+            fingerprint = %detection.fingerprint,
+            repeat = detection.repeat,
+            column = detection.parent.as_ref().map(|parent| parent.column.as_str()),
+            "new finding"
+        );
+    }
+
+    fn show_open_findings(&self) {
+        self.metrics.findings_open.reset();
+        for finding in self.findings.iter() {
+            let worst = &finding.worst;
+            let labels = [worst.kind.name(), severity_name(worst.severity), finding.state.name()];
+            self.metrics.findings_open.with_label_values(&labels).inc();
+        }
+    }
+
+    /// Adds a worker's counts to the metrics.
+    fn count(&mut self, counters: &Counters, now: Moment) {
+        for database in &counters.databases {
+            let has_news = database.queries.iter().any(|count| *count > 0) || !database.errors.is_empty();
+            if !has_news {
+                continue;
+            }
+            let label = self.labels.database(&database.name, now);
+            for (kind, count) in Kind::ALL.iter().zip(database.queries).filter(|(_, count)| *count > 0) {
+                self.metrics.queries.with_label_values(&[&*label, kind.name(), "upstream"]).inc_by(count);
+            }
+            for (class, count) in &database.errors {
+                let class = class.escape_ascii().to_string();
+                self.metrics.query_errors.with_label_values(&[&*label, &class]).inc_by(*count);
+            }
+        }
+        self.metrics.query_durations.add(counters);
+        self.metrics.rows.inc_by(counters.rows);
+        for (reason, count) in Dropped::ALL.iter().zip(counters.dropped).filter(|(_, count)| *count > 0) {
+            self.metrics.dropped_because(reason.name(), count);
+        }
+        for shape in &counters.shapes {
+            self.shapes.touch(shape.fingerprint);
+            let label = self.labels.fingerprint(shape.fingerprint, now);
+            let label = &[&*label];
+            self.metrics.statement_calls.with_label_values(label).inc_by(shape.calls);
+            self.metrics.statement_errors.with_label_values(label).inc_by(shape.errors);
+            self.metrics.statement_rows.with_label_values(label).inc_by(shape.rows);
+            self.metrics.statement_seconds.with_label_values(label).inc_by(shape.duration_ns as f64 / 1e9);
+        }
+    }
+
+    /// Enters a request into the histograms, once.
+    fn record(&mut self, request: &Request, now: Moment) {
+        let route = self.labels.route(request.route(), now);
+        let (route, attribution) = (&*route, request.attribution().name());
+        let metrics = &self.metrics;
+        metrics.requests.with_label_values(&[route, attribution]).inc();
+        metrics
+            .queries_per_request
+            .with_label_values(&[route, attribution])
+            .observe(request.queries() as f64);
+        let seconds = |nanoseconds: u64| nanoseconds as f64 / 1e9;
+        metrics.request_db.with_label_values(&[route]).observe(seconds(request.database_ns()));
+        let duration = request.ended().since(request.started());
+        metrics.request_duration.with_label_values(&[route]).observe(seconds(duration));
+        metrics.request_similar.with_label_values(&[route]).observe(f64::from(request.similar_max()));
+        metrics.duplicate_queries.with_label_values(&[route]).inc_by(u64::from(request.duplicates()));
+        // In test runs nothing is a finding for being slow; the metric keeps the production bound.
+        let bound = self.settings.slow_ns.or(FindingSettings::default().slow_ns).unwrap_or(u64::MAX);
+        let slow = request.records().filter(|it| it.statement.duration_ns() >= bound).count();
+        metrics.slow_queries.with_label_values(&[route]).inc_by(slow as u64);
+    }
+}
+
+/// Characters of a statement in the log.
+const LOG_TEXT_CHARS: usize = 200;

@@ -1,0 +1,151 @@
+//! Answers to the API's questions, from the aggregator's state.
+
+use std::sync::Arc;
+
+use pgtally_analysis::{Confidence, Finding, Request, RequestPart, Severity};
+use pgtally_fingerprint::Fingerprint;
+
+use super::Aggregator;
+use crate::api::{
+    FindingView, FindingsAnswer, RequestAnswer, RequestView, RequestsAnswer, SCHEMA_VERSION, StatementView,
+    TimelineView,
+};
+use crate::clock::rfc3339;
+
+impl Aggregator {
+    pub(super) fn findings_answer(&self) -> FindingsAnswer {
+        let findings = self.findings.sorted().into_iter().map(|finding| self.finding_view(finding));
+        FindingsAnswer {
+            schema_version: SCHEMA_VERSION,
+            complete: self.is_complete(),
+            findings: findings.collect(),
+        }
+    }
+
+    fn finding_view(&self, finding: &Finding) -> FindingView {
+        let worst = &finding.worst;
+        let parent = worst.parent.as_ref();
+        let database_ns: u64 = finding.timeline.iter().map(|entry| entry.duration_ns).sum();
+        FindingView {
+            id: worst.id.to_string(),
+            kind: worst.kind.name(),
+            severity: severity_name(worst.severity),
+            confidence: confidence_name(worst.confidence),
+            state: finding.state.name(),
+            route: worst.route.to_string(),
+            attribution: finding.attribution.name(),
+            fingerprint: worst.fingerprint.to_string(),
+            statement: self.text(worst.fingerprint),
+            parent_fingerprint: parent.map(|parent| parent.fingerprint.to_string()),
+            parent_statement: parent.and_then(|parent| self.text(parent.fingerprint)),
+            linked_column: parent.map(|parent| parent.column.clone()),
+            linked_param: worst.linked_parameter,
+            repeat: worst.repeat,
+            distinct: worst.distinct,
+            requests: finding.requests,
+            wasted_ms: milliseconds(worst.wasted_ns),
+            request_db_ms: milliseconds(database_ns),
+            first_seen: rfc3339(finding.first_seen as f64),
+            last_seen: rfc3339(finding.last_seen as f64),
+            fix: worst.fix.clone(),
+            rewrite: worst.rewrite.clone(),
+            request: finding.worst_key.to_string(),
+        }
+    }
+
+    pub(super) fn requests_answer(
+        &self,
+        route: Option<&str>,
+        limit: usize,
+        open: Vec<RequestPart>,
+    ) -> RequestsAnswer {
+        let mut requests = self.requests.all(open);
+        requests.retain(|(request, _)| route.is_none_or(|route| &**request.route() == route));
+        requests.sort_by(|(one, _), (two, _)| (two.started(), two.key()).cmp(&(one.started(), one.key())));
+        requests.truncate(limit);
+        RequestsAnswer {
+            schema_version: SCHEMA_VERSION,
+            complete: self.is_complete(),
+            requests: requests.iter().map(|(request, is_open)| self.view(request, *is_open)).collect(),
+        }
+    }
+
+    pub(super) fn request_answer(&self, key: &str, open: Vec<RequestPart>) -> Option<Box<RequestAnswer>> {
+        let requests = self.requests.all(open);
+        let (request, is_open) = requests.into_iter().find(|(request, _)| &**request.key() == key)?;
+        Some(Box::new(RequestAnswer {
+            schema_version: SCHEMA_VERSION,
+            complete: self.is_complete(),
+            request: self.view(&request, is_open),
+            timeline: timeline(&request),
+        }))
+    }
+
+    fn view(&self, request: &Arc<Request>, is_open: bool) -> RequestView {
+        let statements = request.summaries().into_iter().map(|summary| StatementView {
+            fingerprint: summary.fingerprint.to_string(),
+            statement: self.text(summary.fingerprint),
+            count: summary.count,
+            db_ms: milliseconds(summary.database_ns),
+            rows: summary.rows,
+        });
+        RequestView {
+            key: request.key().to_string(),
+            attribution: request.attribution().name(),
+            route: request.route().to_string(),
+            open: is_open,
+            complete: request.is_complete(),
+            queries: request.queries(),
+            similar_max: request.similar_max(),
+            duplicates: request.duplicates(),
+            db_ms: milliseconds(request.database_ns()),
+            duration_ms: milliseconds(request.ended().since(request.started())),
+            sessions: request.sessions(),
+            started: rfc3339(self.clock.unix_seconds(request.started())),
+            statements: statements.collect(),
+        }
+    }
+
+    fn text(&self, fingerprint: Fingerprint) -> Option<String> {
+        self.shapes.text(fingerprint).map(|text| text.to_string())
+    }
+}
+
+fn timeline(request: &Request) -> Vec<TimelineView> {
+    let records = request.records().map(|it| TimelineView {
+        offset_ms: milliseconds(it.statement.sent.since(request.started())),
+        session: it.session,
+        fingerprint: it.statement.fingerprint.to_string(),
+        kind: it.statement.kind.name(),
+        server_ms: milliseconds(it.statement.server_ns),
+        transfer_ms: milliseconds(it.statement.transfer_ns),
+        turnaround_ms: milliseconds(it.statement.turnaround_ns),
+        rows: it.statement.rows,
+        bytes: it.statement.bytes,
+        round_trip: it.statement.is_round_trip,
+        error: it.statement.error.map(|sqlstate| sqlstate.escape_ascii().to_string()),
+    });
+    records.collect()
+}
+
+/// Milliseconds with three decimals: what is shorter than a microsecond is noise.
+fn milliseconds(nanoseconds: u64) -> f64 {
+    (nanoseconds as f64 / 1e3).round() / 1e3
+}
+
+/// Name of a severity in metrics, API and logs.
+pub(super) const fn severity_name(severity: Severity) -> &'static str {
+    match severity {
+        Severity::Info => "info",
+        Severity::Warning => "warning",
+        Severity::Critical => "critical",
+    }
+}
+
+const fn confidence_name(confidence: Confidence) -> &'static str {
+    match confidence {
+        Confidence::Info => "info",
+        Confidence::Medium => "medium",
+        Confidence::High => "high",
+    }
+}

@@ -1,0 +1,249 @@
+//! Answers of the HTTP API as types, and the way to get them: workers hand over first, then the aggregator is asked.
+//!
+//! Field names are part of the public contract; [`SCHEMA_VERSION`] changes when one changes its meaning.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use pgtally_analysis::RequestPart;
+use serde::Serialize;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
+
+use crate::aggregator::{Message, Question};
+use crate::clock::Clock;
+use crate::limits::{ANSWER_TIMEOUT, FLUSH_TIMEOUT};
+use crate::metrics::Metrics;
+use crate::worker::{Command, WorkerHandle};
+
+/// Version of every answer's layout.
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// Answer to `GET /api/v1/findings`.
+#[derive(Clone, Debug, Serialize)]
+pub struct FindingsAnswer {
+    /// See [`SCHEMA_VERSION`].
+    pub schema_version: u32,
+    /// Whether nothing was dropped since the last reset.
+    pub complete: bool,
+    /// Most severe first.
+    pub findings: Vec<FindingView>,
+}
+
+/// One finding.
+#[derive(Clone, Debug, Serialize)]
+pub struct FindingView {
+    /// Stable identity, 16 hexadecimal digits.
+    pub id: String,
+    /// `n_plus_one`, `duplicate`, …
+    pub kind: &'static str,
+    /// `info`, `warning` or `critical`.
+    pub severity: &'static str,
+    /// `high`, `medium` or `info`.
+    pub confidence: &'static str,
+    /// `new`, `known` or `acked`.
+    pub state: &'static str,
+    /// Type of the request.
+    pub route: String,
+    /// How the request was recognised.
+    pub attribution: &'static str,
+    /// The repeated or slow statement, 16 hexadecimal digits.
+    pub fingerprint: String,
+    /// Its normalized text; null when it is no longer kept.
+    pub statement: Option<String>,
+    /// The statement whose rows hold the keys.
+    pub parent_fingerprint: Option<String>,
+    /// Its normalized text.
+    pub parent_statement: Option<String>,
+    /// `table.column` of the parent.
+    pub linked_column: Option<String>,
+    /// 1-based number of the parameter that takes the column's values.
+    pub linked_param: Option<u16>,
+    /// Executions in the worst request.
+    pub repeat: u32,
+    /// Distinct keys among them.
+    pub distinct: u32,
+    /// Requests it was found in.
+    pub requests: u64,
+    /// Milliseconds wasted in the worst request.
+    pub wasted_ms: f64,
+    /// Database time of the worst request, milliseconds.
+    pub request_db_ms: f64,
+    /// RFC 3339.
+    pub first_seen: String,
+    /// RFC 3339.
+    pub last_seen: String,
+    /// What to do.
+    pub fix: String,
+    /// One statement in place of the repeats.
+    pub rewrite: Option<String>,
+    /// Key of the worst request, for `/api/v1/requests/{key}`.
+    pub request: String,
+}
+
+/// Answer to `GET /api/v1/requests`.
+#[derive(Clone, Debug, Serialize)]
+pub struct RequestsAnswer {
+    /// See [`SCHEMA_VERSION`].
+    pub schema_version: u32,
+    /// Whether nothing was dropped since the last reset.
+    pub complete: bool,
+    /// Latest first.
+    pub requests: Vec<RequestView>,
+}
+
+/// One request or unit.
+#[derive(Clone, Debug, Serialize)]
+pub struct RequestView {
+    /// Identity.
+    pub key: String,
+    /// How it was recognised.
+    pub attribution: &'static str,
+    /// Its type.
+    pub route: String,
+    /// Whether more may come.
+    pub open: bool,
+    /// Whether every statement was recorded.
+    pub complete: bool,
+    /// Counted statements.
+    pub queries: u64,
+    /// Executions of the most repeated statement.
+    pub similar_max: u32,
+    /// Statements that repeat an earlier one with equal parameters.
+    pub duplicates: u32,
+    /// Time of its statements, summed.
+    pub db_ms: f64,
+    /// From the first statement to the last answer.
+    pub duration_ms: f64,
+    /// Sessions it ran on.
+    pub sessions: usize,
+    /// RFC 3339.
+    pub started: String,
+    /// What it ran, in order of first use.
+    pub statements: Vec<StatementView>,
+}
+
+/// What one shape cost a request.
+#[derive(Clone, Debug, Serialize)]
+pub struct StatementView {
+    /// 16 hexadecimal digits.
+    pub fingerprint: String,
+    /// Normalized text; null when it is no longer kept.
+    pub statement: Option<String>,
+    /// Executions.
+    pub count: u32,
+    /// Time, summed.
+    pub db_ms: f64,
+    /// Rows, summed.
+    pub rows: u64,
+}
+
+/// Answer to `GET /api/v1/requests/{key}`.
+#[derive(Clone, Debug, Serialize)]
+pub struct RequestAnswer {
+    /// See [`SCHEMA_VERSION`].
+    pub schema_version: u32,
+    /// Whether nothing was dropped since the last reset.
+    pub complete: bool,
+    /// The request.
+    pub request: RequestView,
+    /// Its statements in the order in which they were sent.
+    pub timeline: Vec<TimelineView>,
+}
+
+/// One executed statement.
+#[derive(Clone, Debug, Serialize)]
+pub struct TimelineView {
+    /// Milliseconds from the request's beginning.
+    pub offset_ms: f64,
+    /// Session it ran on.
+    pub session: u64,
+    /// 16 hexadecimal digits.
+    pub fingerprint: String,
+    /// Its label in metrics.
+    pub kind: &'static str,
+    /// Last byte sent to first byte of the answer.
+    pub server_ms: f64,
+    /// First byte of the answer to its end.
+    pub transfer_ms: f64,
+    /// What the client took since the previous answer.
+    pub turnaround_ms: f64,
+    /// Rows returned or affected.
+    pub rows: u64,
+    /// Bytes of its rows.
+    pub bytes: u64,
+    /// Whether it waited for the answer to the one before.
+    pub round_trip: bool,
+    /// SQLSTATE when it failed.
+    pub error: Option<String>,
+}
+
+/// Asks a running proxy.
+#[derive(Clone)]
+pub(crate) struct Asker {
+    pub(crate) clock: Clock,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) sink: mpsc::Sender<Message>,
+    pub(crate) workers: Vec<WorkerHandle>,
+}
+
+impl Asker {
+    pub(crate) async fn findings(&self) -> Option<FindingsAnswer> {
+        self.flush().await;
+        self.ask(Question::Findings).await
+    }
+
+    pub(crate) async fn requests(&self, route: Option<String>, limit: usize) -> Option<RequestsAnswer> {
+        let open = self.flush().await;
+        self.ask(|reply| Question::Requests { route, limit, open, reply }).await
+    }
+
+    /// `Some(None)` when there is no such request.
+    pub(crate) async fn request(&self, key: String) -> Option<Option<RequestAnswer>> {
+        let open = self.flush().await;
+        self.ask(|reply| Question::Request { key, open, reply })
+            .await
+            .map(|answer| answer.map(|boxed| *boxed))
+    }
+
+    pub(crate) async fn reset(&self) -> Option<()> {
+        self.flush().await;
+        self.ask(Question::Reset).await
+    }
+
+    /// The metrics, of everything that has happened until now. A busy aggregator makes them older, not absent.
+    pub(crate) async fn metrics(&self) -> String {
+        self.flush().await;
+        let _ = timeout(Duration::from_secs(1), self.ask(Question::Settle)).await;
+        self.metrics.render()
+    }
+
+    async fn ask<T>(&self, question: impl FnOnce(oneshot::Sender<T>) -> Question) -> Option<T> {
+        let (reply, answer) = oneshot::channel();
+        let asked = async {
+            self.sink.send(Message::Ask(question(reply))).await.ok()?;
+            answer.await.ok()
+        };
+        timeout(ANSWER_TIMEOUT, asked).await.ok().flatten()
+    }
+
+    /// Lets all workers hand over what they have; answers with copies of what is open. A worker that is too busy to
+    /// answer in time is passed over: its numbers follow with its next tick.
+    async fn flush(&self) -> Vec<RequestPart> {
+        let mut answers = Vec::with_capacity(self.workers.len());
+        for worker in &self.workers {
+            let (reply, answer) = oneshot::channel();
+            if worker.commands.try_send(Command::Flush(reply)).is_ok() {
+                answers.push(answer);
+            }
+        }
+        let mut open = Vec::new();
+        let collected = async {
+            for answer in answers {
+                open.extend(answer.await.unwrap_or_default());
+            }
+        };
+        let _ = timeout(FLUSH_TIMEOUT, collected).await;
+        open
+    }
+}

@@ -1,0 +1,202 @@
+//! The command line: what was asked for, exit codes, signals.
+//!
+//! Exit codes: 0 fine, 1 anything else, 2 usage, 64 bad configuration.
+
+use std::io;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::{error, info};
+
+use crate::config::{Config, Flag};
+use crate::demo;
+use crate::logging;
+use crate::proxy::{Proxy, Running};
+
+/// Exit code of a bad configuration (`EX_USAGE` of sysexits, as DESIGN has it).
+const EXIT_CONFIG: u8 = 64;
+
+/// Transparent PostgreSQL proxy that counts statements per request and proves N+1 patterns.
+#[derive(Debug, Parser)]
+#[command(name = "pgtally", version, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Show pgtally at work: a throwaway PostgreSQL, a sample application with planted faults, the findings
+    Demo(DemoArgs),
+    /// Relay clients to PostgreSQL and watch
+    Serve(ServeArgs),
+}
+
+#[derive(Debug, Args)]
+struct DemoArgs {
+    /// Exit when the findings are printed; the exit code says whether they are the planted ones
+    #[arg(long)]
+    once: bool,
+}
+
+#[derive(Debug, Args)]
+struct ServeArgs {
+    /// PostgreSQL: postgres://HOST:PORT, HOST:PORT or a socket's path
+    /// [default: DATABASE_URL, else 127.0.0.1:5432]
+    #[arg(long, value_name = "URL", verbatim_doc_comment)]
+    upstream: Option<String>,
+    /// Where clients connect, HOST:PORT or a socket's path; may be repeated [default: 127.0.0.1:6432]
+    #[arg(long, value_name = "ADDR")]
+    listen: Vec<String>,
+    /// Where metrics and the API are served, or off [default: 127.0.0.1:9187]
+    #[arg(long, value_name = "ADDR")]
+    admin: Option<String>,
+    /// Bearer token of the API; better given as PGTALLY__ADMIN__TOKEN
+    #[arg(long, value_name = "TOKEN")]
+    admin_token: Option<String>,
+    /// Worker threads [default: one per core]
+    #[arg(long, value_name = "N")]
+    workers: Option<String>,
+    /// Whether to watch, or only to relay [default: on]
+    #[arg(long, value_name = "on|off")]
+    analysis: Option<String>,
+    /// text, json or auto [default: text on a terminal, else json]
+    #[arg(long, value_name = "FORMAT")]
+    log_format: Option<String>,
+    /// Configuration file (TOML)
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+impl ServeArgs {
+    fn flags(self) -> Vec<Flag> {
+        let one = |path, value: Option<String>| value.map(|value| (path, vec![value]));
+        let listen = (!self.listen.is_empty()).then_some(("relay.listen", self.listen));
+        [
+            one("relay.upstream", self.upstream),
+            listen,
+            one("admin.listen", self.admin),
+            one("admin.token", self.admin_token),
+            one("relay.workers", self.workers),
+            one("relay.analysis", self.analysis),
+            one("log.format", self.log_format),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
+    }
+}
+
+/// Runs the program.
+#[must_use]
+pub fn main() -> ExitCode {
+    match Cli::parse().command {
+        Command::Demo(args) => demo::run(args.once),
+        Command::Serve(args) => serve(args),
+    }
+}
+
+fn serve(args: ServeArgs) -> ExitCode {
+    let file = args.config.clone();
+    // Variables that are no UTF-8 cannot be ours.
+    let environment = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    let config = match Config::load(file.as_deref(), environment, args.flags()) {
+        Ok(config) => config,
+        Err(errors) => {
+            eprintln!("pgtally: the configuration is not usable\n{errors}");
+            return ExitCode::from(EXIT_CONFIG);
+        }
+    };
+    logging::install(config.log_format, "info");
+    let running = match Proxy::start(&config) {
+        Ok(running) => running,
+        Err(error) => {
+            error!(error = %with_causes(&error), "pgtally cannot start");
+            return ExitCode::FAILURE;
+        }
+    };
+    announce(&running, &config);
+    match serve_until_signalled(running, &config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            error!(%error, "cannot wait for signals");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn announce(running: &Running, config: &Config) {
+    let listen: Vec<_> = running.listen_addrs().iter().map(ToString::to_string).collect();
+    let admin = running.admin_addr().map_or_else(|| "off".to_owned(), |address| format!("http://{address}/"));
+    info!(
+        version = env!("CARGO_PKG_VERSION"),
+        listen = listen.join(", "),
+        upstream = %config.upstream,
+        admin,
+        workers = config.workers,
+        analysis = config.is_analysis_on,
+        "pgtally is ready"
+    );
+}
+
+/// Waits for a signal, then drains; a second signal ends at once.
+fn serve_until_signalled(running: Running, config: &Config) -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        info!(timeout = ?config.drain_timeout, "stopping; a second signal ends at once");
+        let stopper = running.stopper();
+        let timeout = config.drain_timeout;
+        let mut stopped = tokio::task::spawn_blocking(move || running.shutdown(timeout));
+        loop {
+            tokio::select! {
+                _ = &mut stopped => return Ok(()),
+                _ = terminate.recv() => stopper.stop_now(),
+                _ = interrupt.recv() => stopper.stop_now(),
+            }
+        }
+    })
+}
+
+/// An error with its causes in one line.
+pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use crate::config::{DEFAULT_ADMIN, DEFAULT_LISTEN, DEFAULT_UPSTREAM};
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn help_tells_the_real_defaults() {
+        let mut command = Cli::command();
+        let help = command.find_subcommand_mut("serve").unwrap().render_long_help().to_string();
+        for default in [DEFAULT_ADMIN, DEFAULT_LISTEN, DEFAULT_UPSTREAM] {
+            assert!(help.contains(default), "{default} is not in\n{help}");
+        }
+    }
+}

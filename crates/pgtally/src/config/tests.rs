@@ -1,0 +1,87 @@
+use super::*;
+
+fn load(
+    file: &str,
+    environment: &[(&str, &str)],
+    flags: &[(&'static str, &str)],
+) -> Result<Config, ConfigErrors> {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("pgtally.toml");
+    std::fs::write(&path, file).unwrap();
+    let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    let flags = flags.iter().map(|(path, value)| (*path, vec![(*value).to_owned()]));
+    Config::load(Some(&path), environment, flags)
+}
+
+#[test]
+fn nothing_written_gives_the_defaults() {
+    let config = Config::load(None, [], []).unwrap();
+    assert_eq!(config.upstream.to_string(), DEFAULT_UPSTREAM);
+    assert_eq!(config.listen[0].to_string(), DEFAULT_LISTEN);
+    assert_eq!(config.admin.unwrap().to_string(), DEFAULT_ADMIN);
+    assert!(config.is_analysis_on);
+}
+
+#[test]
+fn flag_beats_environment_beats_file_beats_database_url() {
+    let file = "[relay]\nupstream = 'file:1'\nconnect_timeout = '3s'\nworkers = 3\n";
+    let variables = [("DATABASE_URL", "postgres://url:1"), ("PGTALLY__RELAY__WORKERS", "5")];
+    let config = load(file, &variables, &[("relay.connect_timeout", "7s")]).unwrap();
+    assert_eq!(config.upstream.to_string(), "file:1");
+    assert_eq!(config.workers, 5);
+    assert_eq!(config.connect_timeout, Duration::from_secs(7));
+    let config = load("", &variables, &[]).unwrap();
+    assert_eq!(config.upstream.to_string(), "url:1");
+}
+
+#[test]
+fn lists_come_as_arrays_or_with_commas() {
+    let config = load("[relay]\nlisten = ['127.0.0.1:1', '/nowhere/x']\n", &[], &[]).unwrap();
+    assert_eq!(config.listen.len(), 2);
+    let config = load("", &[("PGTALLY__RELAY__LISTEN", "127.0.0.1:1, 127.0.0.1:2")], &[]).unwrap();
+    assert_eq!(config.listen.len(), 2);
+}
+
+#[test]
+fn all_errors_come_at_once_with_path_and_origin() {
+    let file = "[relay]\nconnect_timeout = '10'\ncolour = 'red'\n[log]\nformat = 'xml'\n";
+    let variables = [("PGTALLY__RELAY__WORKERS", "none"), ("PGTALLY__RELY__WORKERS", "1")];
+    let errors = load(file, &variables, &[("admin.listen", "0.0.0.0:9187")]).unwrap_err();
+    let mut paths: Vec<_> = errors.0.iter().map(|error| error.path.as_str()).collect();
+    paths.sort_unstable();
+    let expected = [
+        "admin.listen",
+        "log.format",
+        "relay.colour",
+        "relay.connect_timeout",
+        "relay.workers",
+        "rely.workers",
+    ];
+    assert_eq!(paths, expected);
+    assert!(errors.to_string().contains("from PGTALLY__RELAY__WORKERS"), "{errors}");
+}
+
+#[test]
+fn an_admin_listener_for_others_needs_a_token() {
+    let open = [("admin.listen", "0.0.0.0:9187"), ("admin.token", "0123456789abcdef")];
+    assert!(load("", &[], &open).is_ok());
+    assert!(load("", &[], &open[..1]).is_err());
+}
+
+#[test]
+fn a_file_that_is_missing_or_no_toml_is_an_error() {
+    assert!(Config::load(Some(Path::new("/nowhere/pgtally.toml")), [], []).is_err());
+    assert!(load("[relay", &[], &[]).is_err());
+}
+
+#[test]
+fn durations_carry_units() {
+    let check = |text: &str, expected: Option<Duration>| assert_eq!(duration(text).ok(), expected, "{text}");
+    check("250ms", Some(Duration::from_millis(250)));
+    check("5 min", Some(Duration::from_secs(300)));
+    check("10", None);
+    check("0s", None);
+    check("99999999999999h", None);
+    check("-1s", None);
+    check("1parsec", None);
+}

@@ -1,0 +1,53 @@
+//! Every bound of the shell, with its reason. What lies beyond is dropped and counted, or refused in words.
+
+use std::time::Duration;
+
+/// Bytes of one read, and so of the most a direction may hold back for a slow peer. 16 KiB is as fast on big
+/// results; 64 KiB is one per thread, not per session, and saves reads on COPY.
+pub(crate) const SCRATCH_BYTES: usize = 64 * 1024;
+/// Chunks one direction may move before the other sessions of the thread get their turn.
+pub(crate) const CHUNKS_PER_POLL_MAX: usize = 16;
+/// Time a client has for its startup packet: PostgreSQL's own `authentication_timeout`.
+pub(crate) const STARTUP_TIMEOUT: Duration = Duration::from_secs(60);
+/// Time a CancelRequest may take in all.
+pub(crate) const CANCEL_TIMEOUT: Duration = Duration::from_secs(30);
+/// Idle time before the kernel probes a peer, and between its probes.
+pub(crate) const KEEPALIVE: Duration = Duration::from_secs(60);
+/// Time from an observation in a worker to the aggregator.
+pub(crate) const TICK: Duration = Duration::from_millis(100);
+/// Accepted connections that wait for a busy worker.
+pub(crate) const ACCEPTED_MAX: usize = 1_024;
+/// Batches that wait for the aggregator. One worker makes ten in a second; each is bounded by what a tick sees.
+pub(crate) const BATCHES_MAX: usize = 256;
+/// Parts that wait in a worker while the aggregator's queue is full. More means that it has been busy for seconds.
+pub(crate) const WAITING_PARTS_MAX: usize = 4_096;
+/// Time without a new part after which a request is evaluated.
+pub(crate) const SETTLE: Duration = Duration::from_millis(300);
+/// Time without a new part after which a request enters the histograms, which cannot take anything back.
+pub(crate) const RECORD_AFTER: Duration = Duration::from_secs(2);
+/// Time after its last part for which a request can still be merged with late ones.
+pub(crate) const REQUEST_LIFE: Duration = Duration::from_secs(30);
+/// Requests that may be open for late parts.
+pub(crate) const OPEN_REQUESTS_MAX: usize = 10_000;
+/// Bytes of all open requests.
+pub(crate) const OPEN_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Evaluated requests kept for the API.
+pub(crate) const RECENT_REQUESTS_MAX: usize = 1_000;
+/// Bytes of all evaluated requests kept for the API.
+pub(crate) const RECENT_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// Shapes whose text and facts are kept.
+pub(crate) const SHAPES_MAX: usize = 10_000;
+/// Bytes of their texts.
+pub(crate) const SHAPE_TEXT_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Time an API call waits for the workers to hand over what they have.
+pub(crate) const FLUSH_TIMEOUT: Duration = Duration::from_millis(50);
+/// Time an API call waits for the aggregator's answer.
+pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+/// Age from which the last contact with the upstream no longer tells whether it is up.
+pub(crate) const UPSTREAM_CHECK_AGE: Duration = Duration::from_secs(5);
+/// Time the check of the upstream may take.
+pub(crate) const UPSTREAM_CHECK_TIMEOUT: Duration = Duration::from_secs(1);
+/// Requests listed by the API when the caller names no limit, and at most.
+pub(crate) const API_REQUESTS_DEFAULT: usize = 100;
+/// See [`API_REQUESTS_DEFAULT`].
+pub(crate) const API_REQUESTS_MAX: usize = 1_000;

@@ -1,0 +1,142 @@
+//! Listening sockets, and the acceptor that hands each connection to the worker with the fewest sessions.
+
+use std::io;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::os::unix::net::{UnixListener as StdUnixListener, UnixStream as StdUnixStream};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::time::sleep;
+use tracing::warn;
+
+use crate::socket::{Accepted, Address};
+use crate::worker::{Command, WorkerHandle};
+
+/// Connections the kernel keeps while the acceptor is busy. The default of 128 is short for a pool that starts.
+const BACKLOG: i32 = 1_024;
+/// Pause after a failed accept: it fails for lack of files or memory, which takes a moment to pass.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// A bound socket, not yet on any runtime.
+#[derive(Debug)]
+pub(crate) enum Bound {
+    Tcp(std::net::TcpListener),
+    Unix(StdUnixListener, SocketFile),
+}
+
+/// Removes a Unix socket's file when its listener is gone.
+#[derive(Debug)]
+pub(crate) struct SocketFile(PathBuf);
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+impl Bound {
+    /// Where clients reach it, with the port the system chose.
+    pub(crate) fn address(&self) -> io::Result<Address> {
+        match self {
+            Self::Tcp(listener) => {
+                let address = listener.local_addr()?;
+                Ok(Address::Tcp(address.ip().to_string(), address.port()))
+            }
+            Self::Unix(_, file) => Ok(Address::Unix(file.0.clone())),
+        }
+    }
+}
+
+/// Binds `address`; a name with several addresses gives several sockets.
+pub(crate) fn bind(address: &Address) -> io::Result<Vec<Bound>> {
+    match address {
+        Address::Tcp(host, port) => {
+            let host = if host == "*" { "0.0.0.0" } else { host };
+            let mut addresses: Vec<_> = (host, *port).to_socket_addrs()?.collect();
+            if *port == 0 {
+                // Each would get a port of its own, and callers ask for one.
+                addresses.truncate(1);
+            }
+            addresses.into_iter().map(|address| bind_tcp(address).map(Bound::Tcp)).collect()
+        }
+        Address::Unix(path) => bind_unix(path).map(|bound| vec![bound]),
+    }
+}
+
+/// Binds one TCP address.
+pub(crate) fn bind_tcp(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    // A restart must not wait for the old connections' TIME_WAIT.
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// Binds a Unix socket, in place of the file of a listener that is gone.
+///
+/// Permissions are the umask's: whoever may connect is, for `peer` authentication, this process's user.
+fn bind_unix(path: &Path) -> io::Result<Bound> {
+    let is_stale =
+        StdUnixStream::connect(path).is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused);
+    if is_stale {
+        std::fs::remove_file(path)?;
+    }
+    let listener = StdUnixListener::bind(path)?;
+    listener.set_nonblocking(true)?;
+    Ok(Bound::Unix(listener, SocketFile(path.to_path_buf())))
+}
+
+/// Gives accepted connections to workers.
+pub(crate) struct Dispatcher {
+    pub(crate) workers: Vec<WorkerHandle>,
+    pub(crate) numbers: Arc<AtomicU64>,
+}
+
+impl Dispatcher {
+    /// Accepts until dropped.
+    pub(crate) async fn accept_forever(&self, bound: Bound) -> io::Result<()> {
+        match bound {
+            Bound::Tcp(listener) => {
+                let listener = TcpListener::from_std(listener)?;
+                loop {
+                    let accepted = listener.accept().await.and_then(|(stream, _)| stream.into_std());
+                    self.dispatch(accepted.map(Accepted::Tcp)).await;
+                }
+            }
+            Bound::Unix(listener, _file) => {
+                let listener = UnixListener::from_std(listener)?;
+                loop {
+                    let accepted = listener.accept().await.and_then(|(stream, _)| stream.into_std());
+                    self.dispatch(accepted.map(Accepted::Unix)).await;
+                }
+            }
+        }
+    }
+
+    async fn dispatch(&self, accepted: io::Result<Accepted>) {
+        match accepted {
+            Ok(accepted) => {
+                let alive = self.workers.iter().filter(|worker| !worker.commands.is_closed());
+                let Some(worker) = alive.min_by_key(|worker| worker.sessions.load(Ordering::Relaxed)) else {
+                    warn!("no worker is left; a connection was closed");
+                    return;
+                };
+                worker.sessions.fetch_add(1, Ordering::Relaxed);
+                let number = self.numbers.fetch_add(1, Ordering::Relaxed);
+                if worker.commands.send(Command::Serve(accepted, number)).await.is_err() {
+                    worker.sessions.fetch_sub(1, Ordering::Relaxed);
+                }
+            }
+            Err(error) => {
+                warn!(%error, "cannot accept a connection");
+                sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}

@@ -1,0 +1,283 @@
+//! The fail-open wrapper around the analysis: whatever goes wrong in it ends observation, never traffic.
+//!
+//! [`Observation`] belongs to one session and sees the bytes the relay has already forwarded. [`Observatory`] belongs
+//! to one worker thread: it holds what its sessions share, sweeps the active ones on a tick, and hands what they
+//! produced to the aggregator. A session whose observer fails or panics is *blind* from then on: counted, logged
+//! once, relayed as before.
+
+use std::cell::{Cell, RefCell};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
+
+use pgtally_analysis::{Moment, ObserverSettings, RequestPart, SessionObserver, Worker};
+use pgtally_protocol::startup::Startup;
+use pgtally_protocol::{Desync, TransactionStatus};
+use tokio::sync::{Notify, mpsc};
+use tracing::warn;
+
+use crate::aggregator::{Batch, Message};
+use crate::limits::WAITING_PARTS_MAX;
+use crate::metrics::Metrics;
+use crate::worker::Local;
+
+/// What the observed sessions of one thread share.
+pub(crate) struct Observatory {
+    is_on: bool,
+    worker: RefCell<Worker>,
+    /// Parts on their way to the aggregator.
+    waiting: RefCell<Vec<RequestPart>>,
+    /// Sessions with traffic since the last tick, or with an open request: the only ones a tick visits.
+    active: RefCell<Vec<Rc<Slot>>>,
+    is_ticking: Cell<bool>,
+    /// Signalled when a tick is wanted and none is armed.
+    pub(crate) wake: Notify,
+    bytes_to_upstream: Cell<u64>,
+    bytes_to_client: Cell<u64>,
+}
+
+/// One session's observer, shared between its session and the tick.
+struct Slot {
+    session: u64,
+    state: Cell<State>,
+    is_active: Cell<bool>,
+    /// Boxed: a blind session keeps none of its state.
+    observer: RefCell<Option<Box<SessionObserver>>>,
+}
+
+/// State of a session in metrics, as of the last tick.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Active,
+    Blind,
+    Idle,
+    InTransaction,
+}
+
+impl State {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Blind => "blind",
+            Self::Idle => "idle",
+            Self::InTransaction => "in_transaction",
+        }
+    }
+
+    fn of(observer: &SessionObserver) -> Self {
+        match observer.status() {
+            _ if observer.is_running() => Self::Active,
+            TransactionStatus::Idle => Self::Idle,
+            TransactionStatus::Open | TransactionStatus::Failed => Self::InTransaction,
+        }
+    }
+}
+
+impl Slot {
+    fn show(&self, state: State, metrics: &Metrics) {
+        let before = self.state.replace(state);
+        if before != state {
+            metrics.session_gauge(before.name()).dec();
+            metrics.session_gauge(state.name()).inc();
+        }
+    }
+
+    /// Gives the observer up for lost.
+    fn go_blind(&self, reason: &'static str, metrics: &Metrics) {
+        self.show(State::Blind, metrics);
+        metrics.sessions_blind.with_label_values(&[reason]).inc();
+        warn!(session = self.session, reason, "session is no longer observed; its traffic goes on");
+    }
+}
+
+impl Observatory {
+    /// `settings` is `None` when the analysis is switched off.
+    pub(crate) fn new(settings: Option<ObserverSettings>) -> Self {
+        Self {
+            is_on: settings.is_some(),
+            worker: RefCell::new(Worker::new(settings.unwrap_or_default())),
+            waiting: RefCell::default(),
+            active: RefCell::default(),
+            is_ticking: Cell::new(false),
+            wake: Notify::new(),
+            bytes_to_upstream: Cell::new(0),
+            bytes_to_client: Cell::new(0),
+        }
+    }
+
+    fn want_tick(&self) {
+        if !self.is_ticking.replace(true) {
+            self.wake.notify_one();
+        }
+    }
+
+    /// Closes what has been idle for long enough and hands over what is finished. Returns whether another tick is
+    /// wanted although no session may send anything until then.
+    pub(crate) fn tick(&self, now: Moment, sink: &mpsc::Sender<Message>, metrics: &Metrics) -> bool {
+        let has_open = self.sweep(now, metrics);
+        let is_handed_over = self.hand_over(sink, metrics);
+        let is_wanted = has_open || !is_handed_over;
+        self.is_ticking.set(is_wanted);
+        is_wanted
+    }
+
+    /// Lets observers of active sessions see the time; true when any has something open.
+    fn sweep(&self, now: Moment, metrics: &Metrics) -> bool {
+        let mut active = self.active.borrow_mut();
+        active.retain(|slot| {
+            let mut place = slot.observer.borrow_mut();
+            let swept = place.as_mut().map(|observer| {
+                catch_unwind(AssertUnwindSafe(|| {
+                    observer.sweep(now, &mut self.worker.borrow_mut());
+                    (observer.has_open_request(), State::of(observer))
+                }))
+            });
+            let has_open = match swept {
+                None => false,
+                Some(Ok((has_open, state))) => {
+                    slot.show(state, metrics);
+                    has_open
+                }
+                Some(Err(_)) => {
+                    *place = None;
+                    slot.go_blind("panic", metrics);
+                    false
+                }
+            };
+            slot.is_active.set(has_open);
+            has_open
+        });
+        !active.is_empty()
+    }
+
+    /// Sends one batch to the aggregator; false when it had no room and something has to wait.
+    ///
+    /// Counters and shapes stay in the worker until there is room: they are sums and sets, and nothing of them is
+    /// lost. Parts are dropped beyond a bound, and counted.
+    pub(crate) fn hand_over(&self, sink: &mpsc::Sender<Message>, metrics: &Metrics) -> bool {
+        metrics.relay_bytes_to_upstream.inc_by(self.bytes_to_upstream.take());
+        metrics.relay_bytes_to_client.inc_by(self.bytes_to_client.take());
+        let mut worker = self.worker.borrow_mut();
+        let mut waiting = self.waiting.borrow_mut();
+        if waiting.is_empty() && !worker.has_news() {
+            return true;
+        }
+        waiting.append(&mut worker.take_parts());
+        if let Ok(permit) = sink.try_reserve() {
+            permit.send(Message::Batch(Box::new(Batch {
+                shapes: worker.take_new_shapes(),
+                parts: std::mem::take(&mut waiting),
+                counters: worker.take_counters(),
+            })));
+            return true;
+        }
+        if let Some(excess) = waiting.len().checked_sub(WAITING_PARTS_MAX).filter(|excess| *excess > 0) {
+            // The latest go: what waits longest is closest to being counted.
+            waiting.truncate(WAITING_PARTS_MAX);
+            metrics.dropped_because("aggregator_queue", excess as u64);
+        }
+        false
+    }
+
+    /// Copies of the requests that are open right now, for the API.
+    pub(crate) fn open_parts(&self) -> Vec<RequestPart> {
+        let active = self.active.borrow();
+        let parts = active.iter().filter_map(|slot| {
+            let observer = slot.observer.borrow();
+            catch_unwind(AssertUnwindSafe(|| observer.as_ref()?.open_part())).ok().flatten()
+        });
+        parts.take(WAITING_PARTS_MAX).collect()
+    }
+}
+
+/// One session's view of its own bytes.
+pub(crate) struct Observation {
+    slot: Rc<Slot>,
+    local: Rc<Local>,
+}
+
+impl Observation {
+    /// Begins to observe a session, or not to: a startup packet that could not be understood, a replication
+    /// connection and an analysis that is off are relayed blind by design.
+    pub(crate) fn begin(session: u64, startup: Option<&Startup>, local: &Rc<Local>) -> Self {
+        let (metrics, observatory) = (&local.metrics, &local.observatory);
+        let observer = match startup {
+            _ if !observatory.is_on => Err("analysis_off"),
+            None => Err("startup_unknown"),
+            Some(startup) if startup.is_replication() => Err("replication"),
+            Some(startup) => {
+                let worker = &observatory.worker;
+                let begun = catch_unwind(AssertUnwindSafe(|| {
+                    SessionObserver::new(session, startup, &mut worker.borrow_mut())
+                }));
+                begun.map(Box::new).map_err(|_| "panic")
+            }
+        };
+        if let Err(reason) = &observer {
+            metrics.sessions_blind.with_label_values(&[reason]).inc();
+        }
+        let state = if observer.is_ok() { State::Active } else { State::Blind };
+        metrics.session_gauge(state.name()).inc();
+        let slot = Slot {
+            session,
+            state: Cell::new(state),
+            is_active: Cell::new(false),
+            observer: RefCell::new(observer.ok()),
+        };
+        Self { slot: Rc::new(slot), local: Rc::clone(local) }
+    }
+
+    /// Looks at bytes that went to the upstream.
+    pub(crate) fn frontend(&mut self, chunk: &[u8], now: Moment) {
+        add(&self.local.observatory.bytes_to_upstream, chunk.len());
+        self.look(|observer, worker| observer.frontend(chunk, now, worker));
+    }
+
+    /// Looks at bytes that went to the client.
+    pub(crate) fn backend(&mut self, chunk: &[u8], now: Moment) {
+        add(&self.local.observatory.bytes_to_client, chunk.len());
+        self.look(|observer, worker| observer.backend(chunk, now, worker));
+    }
+
+    fn look(&mut self, look: impl FnOnce(&mut SessionObserver, &mut Worker) -> Result<(), Desync>) {
+        let observatory = &self.local.observatory;
+        observatory.want_tick();
+        let mut place = self.slot.observer.borrow_mut();
+        let Some(observer) = place.as_mut() else { return };
+        if !self.slot.is_active.replace(true) {
+            observatory.active.borrow_mut().push(Rc::clone(&self.slot));
+        }
+        let seen = catch_unwind(AssertUnwindSafe(|| look(observer, &mut observatory.worker.borrow_mut())));
+        let reason = match seen {
+            Ok(Ok(())) => return,
+            Ok(Err(desync)) => {
+                // What was seen before the trouble is sound and stays.
+                close(observer, observatory);
+                desync.name()
+            }
+            Err(_) => "panic",
+        };
+        *place = None;
+        self.slot.go_blind(reason, &self.local.metrics);
+    }
+}
+
+impl Drop for Observation {
+    /// The session is over, in whatever way.
+    fn drop(&mut self) {
+        let observatory = &self.local.observatory;
+        if let Some(mut observer) = self.slot.observer.borrow_mut().take() {
+            close(&mut observer, observatory);
+        }
+        observatory.want_tick();
+        self.local.metrics.session_gauge(self.slot.state.get().name()).dec();
+    }
+}
+
+/// Has an observer hand over what it has. A panic costs that.
+fn close(observer: &mut SessionObserver, observatory: &Observatory) {
+    let _ = catch_unwind(AssertUnwindSafe(|| observer.close(&mut observatory.worker.borrow_mut())));
+}
+
+fn add(counter: &Cell<u64>, bytes: usize) {
+    counter.set(counter.get() + bytes as u64);
+}

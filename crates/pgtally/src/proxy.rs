@@ -1,0 +1,305 @@
+//! Puts a proxy together and takes it apart: threads, sockets, order of shutdown.
+//!
+//! Threads: one *control* (acceptor, admin listener), the *workers* (sessions), one *aggregator*. All state hangs off
+//! [`Running`]; several proxies fit into one process.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use thiserror::Error;
+use tokio::sync::{mpsc, watch};
+use tokio::time::sleep;
+use tracing::{error, info};
+
+use crate::admin::{self, AdminState};
+use crate::aggregator;
+use crate::api::{Asker, FindingsAnswer, RequestsAnswer};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::limits::BATCHES_MAX;
+use crate::listener::{self, Bound, Dispatcher};
+use crate::metrics::Metrics;
+use crate::socket::Address;
+use crate::worker::{self, Setting, Upstream, WorkerHandle};
+
+/// How often a drain looks whether the last session is gone.
+const DRAIN_POLL: Duration = Duration::from_millis(20);
+
+/// Why a proxy did not start. Nothing is left behind.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// The admin listener could not be bound.
+    #[error("cannot listen on {address} for metrics and the API (admin.listen)")]
+    Admin {
+        /// Where it was to listen.
+        address: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A listener for clients could not be bound.
+    #[error("cannot listen on {address} for clients (relay.listen)")]
+    Listen {
+        /// Where it was to listen.
+        address: Address,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The metrics contradict each other.
+    #[error("cannot register the metrics")]
+    Metrics(#[from] prometheus::Error),
+    /// A thread could not be started.
+    #[error("cannot start a thread")]
+    Thread(#[source] io::Error),
+}
+
+/// A proxy that is not running yet.
+pub struct Proxy;
+
+impl Proxy {
+    /// Binds everything, then starts. Returns as soon as clients can connect.
+    ///
+    /// # Errors
+    /// When an address cannot be bound or a thread cannot be started.
+    pub fn start(config: &Config) -> Result<Running, StartError> {
+        let metrics = Arc::new(Metrics::new()?);
+        let mut bound = Vec::new();
+        for address in &config.listen {
+            let listening = |source| StartError::Listen { address: address.clone(), source };
+            bound.extend(listener::bind(address).map_err(listening)?);
+        }
+        let addresses = bound.iter().map(Bound::address).collect::<io::Result<Vec<_>>>();
+        let listen_addrs = addresses.map_err(StartError::Thread)?;
+        let admin = match config.admin {
+            Some(address) => {
+                let refused = |source| StartError::Admin { address, source };
+                let listener = listener::bind_tcp(address).map_err(refused)?;
+                let address = listener.local_addr().map_err(refused)?;
+                Some((listener, address))
+            }
+            None => None,
+        };
+        start_threads(config, metrics, bound, listen_addrs, admin)
+    }
+}
+
+fn start_threads(
+    config: &Config,
+    metrics: Arc<Metrics>,
+    bound: Vec<Bound>,
+    listen_addrs: Vec<Address>,
+    admin: Option<(std::net::TcpListener, SocketAddr)>,
+) -> Result<Running, StartError> {
+    let clock = Clock::start();
+    let (sink, messages) = mpsc::channel(BATCHES_MAX);
+    let mut threads = Vec::new();
+    let aggregator = aggregator::start(clock, Arc::clone(&metrics), config.findings.clone(), messages);
+    threads.push(aggregator.map_err(StartError::Thread)?);
+    let upstream = Upstream { address: config.upstream.clone(), connect_timeout: config.connect_timeout };
+    let setting = Setting {
+        clock,
+        metrics: Arc::clone(&metrics),
+        observer: config.is_analysis_on.then(|| config.observer.clone()),
+        sink: sink.clone(),
+        upstream,
+    };
+    let mut workers = Vec::new();
+    for number in 0..config.workers {
+        let (handle, thread) = worker::start(number, setting.clone()).map_err(StartError::Thread)?;
+        workers.push(handle);
+        threads.push(thread);
+    }
+    let is_draining = Arc::new(AtomicBool::new(false));
+    let asker = Asker { clock, metrics: Arc::clone(&metrics), sink, workers: workers.clone() };
+    let state = AdminState {
+        asker: asker.clone(),
+        is_draining: Arc::clone(&is_draining),
+        token: config.admin_token.as_deref().map(Into::into),
+        upstream: config.upstream.clone(),
+    };
+    let (stop, stops) = watch::channel(Stop::No);
+    let admin_addr = admin.as_ref().map(|(_, address)| *address);
+    let control =
+        Control { admin: admin.map(|(listener, _)| listener), bound, is_draining, state, stops, workers };
+    let control = thread::Builder::new().name("control".into()).spawn(move || control.run());
+    threads.push(control.map_err(StartError::Thread)?);
+    Ok(Running { admin_addr, asker: Some(asker), listen_addrs, stop, threads })
+}
+
+/// How far a proxy is asked to stop.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Stop {
+    No,
+    /// No new sessions; the present ones until then.
+    Drain(Instant),
+    Now,
+}
+
+/// A running proxy. Dropping it ends all sessions at once.
+pub struct Running {
+    admin_addr: Option<SocketAddr>,
+    /// Gone once it stops: it holds the channels that keep the threads alive.
+    asker: Option<Asker>,
+    listen_addrs: Vec<Address>,
+    stop: watch::Sender<Stop>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Running {
+    /// Where clients connect.
+    #[must_use]
+    pub fn listen_addrs(&self) -> &[Address] {
+        &self.listen_addrs
+    }
+
+    /// Where metrics and the API are served.
+    #[must_use]
+    pub fn admin_addr(&self) -> Option<SocketAddr> {
+        self.admin_addr
+    }
+
+    /// What `/api/v1/findings` answers; `None` when the aggregator does not.
+    #[must_use]
+    pub fn findings(&self) -> Option<FindingsAnswer> {
+        self.ask(async |asker| asker.findings().await)
+    }
+
+    /// What `/api/v1/requests` answers; `None` when the aggregator does not.
+    #[must_use]
+    pub fn requests(&self, route: Option<&str>, limit: usize) -> Option<RequestsAnswer> {
+        let route = route.map(str::to_owned);
+        self.ask(async move |asker| asker.requests(route, limit).await)
+    }
+
+    /// What `/metrics` answers.
+    #[must_use]
+    pub fn metrics(&self) -> String {
+        self.ask(async |asker| Some(asker.metrics().await)).unwrap_or_default()
+    }
+
+    fn ask<T>(&self, question: impl AsyncFnOnce(&Asker) -> Option<T>) -> Option<T> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().ok()?;
+        runtime.block_on(question(self.asker.as_ref()?))
+    }
+
+    /// A handle that can end the proxy from elsewhere, such as a second signal.
+    #[must_use]
+    pub fn stopper(&self) -> Stopper {
+        Stopper(self.stop.clone())
+    }
+
+    /// Stops accepting, lets sessions end for at most `timeout`, then ends everything and waits for it.
+    pub fn shutdown(mut self, timeout: Duration) {
+        self.stop.send_if_modified(|stop| {
+            let is_first = *stop == Stop::No;
+            if is_first {
+                *stop = Stop::Drain(Instant::now() + timeout);
+            }
+            is_first
+        });
+        self.join();
+    }
+
+    fn join(&mut self) {
+        // The control thread goes first: it holds the workers' handles. The workers hold the aggregator's.
+        if let Some(control) = self.threads.pop() {
+            end_of(control);
+        }
+        self.asker = None;
+        self.threads.drain(..).rev().for_each(end_of);
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.stop.send_replace(Stop::Now);
+        self.join();
+    }
+}
+
+fn end_of(thread: JoinHandle<()>) {
+    let name = thread.thread().name().unwrap_or_default().to_owned();
+    if thread.join().is_err() {
+        error!(thread = name, "a thread ended by a panic");
+    }
+}
+
+/// Ends a proxy from elsewhere.
+#[derive(Clone)]
+pub struct Stopper(watch::Sender<Stop>);
+
+impl Stopper {
+    /// Ends all sessions at once, a drain in progress too.
+    pub fn stop_now(&self) {
+        self.0.send_replace(Stop::Now);
+    }
+}
+
+/// What the control thread works with.
+struct Control {
+    admin: Option<std::net::TcpListener>,
+    bound: Vec<Bound>,
+    is_draining: Arc<AtomicBool>,
+    state: AdminState,
+    stops: watch::Receiver<Stop>,
+    workers: Vec<WorkerHandle>,
+}
+
+impl Control {
+    fn run(self) {
+        match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+            Ok(runtime) => runtime.block_on(self.serve()),
+            Err(error) => error!(%error, "cannot start the control runtime"),
+        }
+    }
+
+    async fn serve(mut self) {
+        let dispatcher =
+            Arc::new(Dispatcher { workers: self.workers.clone(), numbers: Arc::new(AtomicU64::new(1)) });
+        let acceptors: Vec<_> = std::mem::take(&mut self.bound)
+            .into_iter()
+            .map(|bound| {
+                let dispatcher = Arc::clone(&dispatcher);
+                tokio::spawn(async move {
+                    if let Err(error) = dispatcher.accept_forever(bound).await {
+                        error!(%error, "a listener has failed");
+                    }
+                })
+            })
+            .collect();
+        drop(dispatcher);
+        if let Some(listener) = self.admin.take() {
+            tokio::spawn(admin::serve(listener, self.state.clone()));
+        }
+        let mut stops = self.stops.clone();
+        // An error means that `Running` is gone, which also means to stop.
+        let _ = stops.wait_for(|stop| *stop != Stop::No).await;
+        self.is_draining.store(true, Ordering::Relaxed);
+        for acceptor in acceptors {
+            acceptor.abort();
+            let _ = acceptor.await;
+        }
+        self.drain(&mut stops).await;
+    }
+
+    async fn drain(&self, stops: &mut watch::Receiver<Stop>) {
+        let sessions =
+            || self.workers.iter().map(|worker| worker.sessions.load(Ordering::Relaxed)).sum::<usize>();
+        if sessions() > 0 {
+            info!(sessions = sessions(), "no new sessions; waiting for the present ones");
+        }
+        while sessions() > 0 {
+            match *stops.borrow() {
+                Stop::Drain(deadline) if Instant::now() < deadline => {}
+                _ => break,
+            }
+            sleep(DRAIN_POLL).await;
+        }
+        if sessions() > 0 {
+            info!(sessions = sessions(), "ending the sessions that are left");
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! The hot loop: **start here**.
+//!
+//! One future per session drives both directions. Each direction is the same four steps: write what is owed, read one
+//! chunk into the thread's scratch buffer, write it on at once, and only then let the observer look at it. A
+//! direction that owes bytes does not read, so a slow peer stops its own direction and no other, and a session holds
+//! at most one chunk per direction; an idle one holds nothing.
+//!
+//! `poll_read` and `poll_write` of tokio forget a socket's readiness after a short read or write, so one query costs
+//! two reads, two writes and two waits, and no call that answers EAGAIN. Deliberately absent: locks, channels,
+//! timers, allocation in the steady state, and any knowledge of PostgreSQL (see `observe.rs`).
+
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::limits::CHUNKS_PER_POLL_MAX;
+use crate::observe::Observation;
+use crate::socket::Stream;
+use crate::worker::Local;
+
+/// Which peer ended a session, and how.
+#[derive(Debug)]
+pub(crate) enum RelayEnd {
+    /// The client closed in good order and the upstream followed.
+    ClientClosed,
+    /// The client vanished.
+    ClientLost(io::Error),
+    /// The upstream closed; all it had said was delivered.
+    UpstreamClosed,
+    /// The upstream's connection broke; all it had said was delivered.
+    UpstreamLost(io::Error),
+}
+
+/// Relays bytes both ways until the session is over.
+pub(crate) async fn relay(
+    client: &mut Stream,
+    upstream: &mut Stream,
+    observation: &mut Observation,
+    local: &Local,
+) -> RelayEnd {
+    let mut relay = Relay { to_upstream: Direction::default(), to_client: Direction::default() };
+    poll_fn(|cx| relay.poll(client, upstream, observation, local, cx)).await
+}
+
+struct Relay {
+    to_upstream: Direction,
+    to_client: Direction,
+}
+
+impl Relay {
+    fn poll(
+        &mut self,
+        client: &mut Stream,
+        upstream: &mut Stream,
+        observation: &mut Observation,
+        local: &Local,
+        cx: &mut Context<'_>,
+    ) -> Poll<RelayEnd> {
+        // Borrowed only inside this poll: the thread's sessions share one buffer.
+        let scratch = &mut *local.scratch.borrow_mut();
+        if !self.to_upstream.is_over {
+            let moved = self.to_upstream.poll(client, upstream, scratch, cx, |chunk| {
+                // Read after the write: "sent" is the moment the last byte went out.
+                observation.frontend(chunk, local.clock.now());
+            });
+            match moved {
+                Poll::Pending => {}
+                Poll::Ready(Err(Broken::Read(error))) => return Poll::Ready(RelayEnd::ClientLost(error)),
+                // An upstream that takes no more may still have an answer to deliver, such as why.
+                Poll::Ready(Ok(()) | Err(Broken::Write(_))) => self.to_upstream.end(),
+            }
+        }
+        let moved = self.to_client.poll(upstream, client, scratch, cx, |chunk| {
+            observation.backend(chunk, local.clock.now());
+        });
+        match ready!(moved) {
+            Ok(()) if self.to_upstream.is_read_to_end => Poll::Ready(RelayEnd::ClientClosed),
+            Ok(()) => {
+                discard_unread(client, scratch, cx);
+                Poll::Ready(RelayEnd::UpstreamClosed)
+            }
+            Err(Broken::Read(error)) => Poll::Ready(RelayEnd::UpstreamLost(error)),
+            Err(Broken::Write(error)) => Poll::Ready(RelayEnd::ClientLost(error)),
+        }
+    }
+}
+
+/// The socket that failed: the one read from, or the one written to.
+enum Broken {
+    Read(io::Error),
+    Write(io::Error),
+}
+
+/// One direction of a session.
+///
+/// `owed.len() - paid` ≤ the scratch buffer's size: nothing is read while bytes are owed.
+#[derive(Default)]
+struct Direction {
+    /// Bytes read and not yet taken by the writer's socket. Has no capacity while nothing is owed.
+    owed: Vec<u8>,
+    /// How many of them have been written.
+    paid: usize,
+    is_read_to_end: bool,
+    is_over: bool,
+}
+
+impl Direction {
+    /// Moves chunks until a socket makes it wait, the reader's end has been passed on, or a socket breaks.
+    fn poll(
+        &mut self,
+        reader: &mut Stream,
+        writer: &mut Stream,
+        scratch: &mut [u8],
+        cx: &mut Context<'_>,
+        mut observe: impl FnMut(&[u8]),
+    ) -> Poll<Result<(), Broken>> {
+        for _ in 0..CHUNKS_PER_POLL_MAX {
+            ready!(self.poll_pay(writer, cx)).map_err(Broken::Write)?;
+            if self.is_read_to_end {
+                // A peer that is gone already needs no farewell.
+                let _ = ready!(Pin::new(&mut *writer).poll_shutdown(cx));
+                return Poll::Ready(Ok(()));
+            }
+            let mut buf = ReadBuf::new(scratch);
+            ready!(Pin::new(&mut *reader).poll_read(cx, &mut buf)).map_err(Broken::Read)?;
+            let chunk = buf.filled();
+            if chunk.is_empty() {
+                self.is_read_to_end = true;
+                continue;
+            }
+            let forwarded = self.forward(writer, chunk, cx);
+            observe(chunk);
+            forwarded.map_err(Broken::Write)?;
+        }
+        // Others of this thread are waiting: go on at the next turn.
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// Writes `chunk` with one call and keeps what the socket did not take.
+    fn forward(&mut self, writer: &mut Stream, chunk: &[u8], cx: &mut Context<'_>) -> io::Result<()> {
+        let written = match Pin::new(writer).poll_write(cx, chunk) {
+            Poll::Ready(written) => written?,
+            Poll::Pending => 0,
+        };
+        if let Some(rest) = chunk.get(written..) {
+            self.owed.extend_from_slice(rest);
+        }
+        Ok(())
+    }
+
+    /// Writes what is owed.
+    fn poll_pay(&mut self, writer: &mut Stream, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while let Some(rest) = self.owed.get(self.paid..).filter(|rest| !rest.is_empty()) {
+            let written = ready!(Pin::new(&mut *writer).poll_write(cx, rest))?;
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.paid += written;
+        }
+        if self.paid > 0 {
+            self.owed = Vec::new();
+            self.paid = 0;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn end(&mut self) {
+        self.is_over = true;
+        self.owed = Vec::new();
+        self.paid = 0;
+    }
+}
+
+/// Closing a socket with unread bytes resets the connection, and some systems then throw away what was delivered but
+/// not yet read, such as the upstream's last FATAL.
+fn discard_unread(client: &mut Stream, scratch: &mut [u8], cx: &mut Context<'_>) {
+    for _ in 0..CHUNKS_PER_POLL_MAX {
+        let mut buf = ReadBuf::new(scratch);
+        match Pin::new(&mut *client).poll_read(cx, &mut buf) {
+            Poll::Ready(Ok(())) if !buf.filled().is_empty() => {}
+            _ => return,
+        }
+    }
+}
