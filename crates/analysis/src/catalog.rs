@@ -60,12 +60,9 @@ impl Catalog {
     /// Learns from the result columns of one statement. Columns whose table the tree doesn't tell teach nothing.
     pub fn learn(&mut self, database: &Arc<str>, facts: &ShapeFacts, columns: &[SampleColumn]) {
         for column in columns.iter().filter(|column| column.table_oid != 0) {
-            match told_by_tree(facts, column) {
-                ColumnName { table: Some(table), column: name } => {
-                    self.learn_table(database, column.table_oid, &table);
-                    self.learn_column(database, (column.table_oid, column.attribute), &name);
-                }
-                ColumnName { table: None, .. } => {}
+            if let ColumnName { table: Some(table), column: name } = told_by_tree(facts, column) {
+                self.learn_table(database, column.table_oid, &table);
+                self.learn_column(database, (column.table_oid, column.attribute), &name);
             }
         }
     }

@@ -27,6 +27,9 @@ const CUT_VALUES_MIN: usize = 16;
 /// Columns of one result that together may cover the keys: assignee, reporter, reviewer.
 const UNION_COLUMNS_MAX: usize = 3;
 
+/// Position, table and attribute of each sampled column: results of one layout are pooled.
+type Layout = Vec<(u16, u32, i16)>;
+
 /// Every sampled column of a request, ready to be asked for keys.
 pub(crate) struct Pool {
     columns: Vec<Column>,
@@ -97,7 +100,7 @@ impl Pool {
         let mut samples: Vec<(Moment, &RowSample)> = request.samples().collect();
         samples.sort_by_key(|(sent, _)| *sent);
         let mut pool = Self { columns: Vec::new(), small_integers: OnceCell::new() };
-        let mut results: FxHashMap<(Fingerprint, Vec<(u16, u32, i16)>), usize> = FxHashMap::default();
+        let mut results: FxHashMap<(Fingerprint, Layout), usize> = FxHashMap::default();
         for (sent, sample) in samples {
             let layout = sample.columns.iter().map(|it| (it.position, it.table_oid, it.attribute)).collect();
             let at = *results.entry((sample.fingerprint, layout)).or_insert(pool.columns.len());

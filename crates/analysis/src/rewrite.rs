@@ -20,7 +20,7 @@ pub(crate) struct Rewrite {
 }
 
 const NOTE_GROUPED: &str = "it returns one row per key";
-const NOTE_LIMIT: &str = "its LIMIT is gone, as it held for one key; take what each key needs from the rows";
+const NOTE_LIMIT: &str = "its LIMIT held for one key and is gone: take what each key needs from the rows";
 const NOTE_ROWS: &str = "one group of VALUES per row";
 
 /// The statement that does the work of the repeats at once; `key` is the parameter to make a list of.
@@ -40,7 +40,7 @@ pub(crate) fn rewrite(kind: FindingKind, known: &KnownShape, key: Option<u16>) -
 
 fn select(mut text: Text<'_>, key: u16, has_aggregate: bool) -> Option<Rewrite> {
     let has_any = |words: &[&str]| words.iter().any(|word| text.find_top(word).is_some());
-    if has_any(&["union", "intersect", "except", "offset", "into"]) || text.follows_top("distinct", "on") {
+    if has_any(&["union", "intersect", "except", "into"]) || text.follows_top("distinct", "on") {
         return None;
     }
     let column = make_list(&mut text, key)?;
@@ -54,7 +54,7 @@ fn select(mut text: Text<'_>, key: u16, has_aggregate: bool) -> Option<Rewrite> 
         let first = if text.word(1).as_deref() == Some("distinct") { 2 } else { 1 };
         text.insert_before(first, &format!("{column}, "));
     }
-    let limit = text.find_top("limit").or_else(|| text.find_top("fetch"));
+    let limit = ["limit", "offset", "fetch"].iter().filter_map(|word| text.find_top(word)).min();
     if let Some(limit) = limit {
         text.remove_clause(limit);
         note = note.or(Some(NOTE_LIMIT));
@@ -220,6 +220,12 @@ mod tests {
             2,
             "SELECT k, $1 AS one FROM a WHERE k = ANY($2) FOR UPDATE",
         );
+        check(
+            FindingKind::NPlusOne,
+            "SELECT public.\"User\".id FROM public.\"User\" WHERE (public.\"User\".id = $1 AND $2 = $3) LIMIT $4 OFFSET $5",
+            1,
+            "SELECT public.\"User\".id FROM public.\"User\" WHERE (public.\"User\".id = ANY($1) AND $2 = $3)",
+        );
     }
 
     #[test]
@@ -242,7 +248,6 @@ mod tests {
             "SELECT a FROM t WHERE NOT (a = $1)",
             "SELECT a FROM t WHERE x IN (SELECT y FROM u WHERE b = $1)",
             "SELECT a FROM t WHERE a = $1 UNION SELECT a FROM u",
-            "SELECT a FROM t WHERE a = $1 OFFSET $2",
             "WITH x AS (SELECT 1) SELECT a FROM t WHERE a = $1",
             "SELECT a FROM t WHERE lower(a) = $1",
             "SELECT a FROM t WHERE a + b = $1",

@@ -2,6 +2,7 @@
 
 /// Object-relational mappers whose remedy has a name of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::enum_variant_names, reason = "products' own names")]
 pub(crate) enum Orm {
     ActiveRecord,
     Django,

@@ -147,11 +147,11 @@ impl<'a> Text<'a> {
         self.edits.push((self.text.len(), self.text.len(), text.to_owned()));
     }
 
-    /// Removes a top-level clause up to the next one that may follow LIMIT.
+    /// Removes LIMIT, OFFSET and FETCH up to a locking clause.
     pub(super) fn remove_clause(&mut self, at: usize) {
         let follows = |index: &usize| {
             let is_top = self.tokens.get(*index).is_some_and(|token| token.depth == 0);
-            is_top && matches!(self.word(*index).as_deref(), Some("for" | "offset"))
+            is_top && self.word(*index).as_deref() == Some("for")
         };
         let next = (at + 1..self.tokens.len()).find(follows);
         let Some(start) = self.tokens.get(at).map(|token| token.start) else { return };
