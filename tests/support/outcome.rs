@@ -43,7 +43,8 @@ struct Words {
 
 impl Words {
     fn part(&self, f: &mut fmt::Formatter<'_>, part: &RequestPart) -> fmt::Result {
-        write!(f, "{} {}, route {}, counted {}", part.attribution.name(), part.key, part.route, part.statements)?;
+        let level = part.attribution.name();
+        write!(f, "{} by {level}, route {}, counted {}", part.key, part.route, part.statements)?;
         if !part.origin.framework.is_empty() {
             write!(f, ", framework {}", part.origin.framework)?;
         }
@@ -52,7 +53,12 @@ impl Words {
         part.samples.iter().try_for_each(|sample| self.sample(f, sample))
     }
 
-    fn record(&self, f: &mut fmt::Formatter<'_>, part: &RequestPart, record: &StatementRecord) -> fmt::Result {
+    fn record(
+        &self,
+        f: &mut fmt::Formatter<'_>,
+        part: &RequestPart,
+        record: &StatementRecord,
+    ) -> fmt::Result {
         write!(f, "  {} | rows {}", self.text(record.fingerprint), record.rows)?;
         let (start, count) = (record.keys.0 as usize, usize::from(record.keys.1));
         for key in part.keys.get(start..start + count).unwrap_or_default() {
@@ -74,9 +80,11 @@ impl Words {
                 write!(f, " {word}")?;
             }
         }
-        for (name, ns) in
-            [("server", record.server_ns), ("transfer", record.transfer_ns), ("turnaround", record.turnaround_ns)]
-        {
+        for (name, ns) in [
+            ("server", record.server_ns),
+            ("transfer", record.transfer_ns),
+            ("turnaround", record.turnaround_ns),
+        ] {
             if ns > 0 {
                 write!(f, " {name} {}ms", ns / 1_000_000)?;
             }
@@ -93,7 +101,13 @@ impl Words {
                 table => format!("{}@{table}.{}", column.label, column.attribute),
             })
             .collect();
-        write!(f, "  rows of {} | {} rows, executions {}", columns.join(" "), sample.rows, sample.executions)?;
+        write!(
+            f,
+            "  rows of {} | {} rows, executions {}",
+            columns.join(" "),
+            sample.rows,
+            sample.executions
+        )?;
         for row in sample.values.chunks(sample.columns.len().max(1)) {
             let cells: Vec<_> = row.iter().map(|cell| self.letter(*cell)).collect();
             write!(f, " ({})", cells.join(" "))?;

@@ -30,7 +30,9 @@ impl TestProxy {
         ];
         let defaults = [("relay.listen", "127.0.0.1:0"), ("relay.workers", "2")];
         let is_set = |name: &str| settings.iter().any(|(setting, _)| *setting == name);
-        for (name, value) in defaults.into_iter().filter(|(name, _)| !is_set(name)).chain(settings.iter().copied()) {
+        for (name, value) in
+            defaults.into_iter().filter(|(name, _)| !is_set(name)).chain(settings.iter().copied())
+        {
             flags.push((name, vec![value.to_owned()]));
         }
         let config = Config::load(None, [], flags).expect("a usable configuration");
@@ -67,8 +69,11 @@ impl TestProxy {
     /// Status and body of an admin request.
     #[must_use]
     pub fn request(&self, method: &str, path: &str) -> (u16, String) {
-        let agent: ureq::Agent =
-            ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(DEADLINE)).build().into();
+        let agent: ureq::Agent = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .timeout_global(Some(DEADLINE))
+            .build()
+            .into();
         let url = format!("http://{}{path}", self.admin);
         let answer = match method {
             "GET" => agent.get(url).call(),
@@ -76,7 +81,8 @@ impl TestProxy {
             _ => panic!("{method} is not spoken here"),
         };
         let mut answer = answer.expect("an answer of the admin listener");
-        let body = answer.body_mut().with_config().limit(64 * 1024 * 1024).read_to_string().expect("its body");
+        let body =
+            answer.body_mut().with_config().limit(64 * 1024 * 1024).read_to_string().expect("its body");
         (answer.status().as_u16(), body)
     }
 

@@ -73,6 +73,8 @@ pub(crate) struct Attributor {
     local_environment: Option<u64>,
     application_names: u32,
     last_tagged: Option<Rc<RequestName>>,
+    /// Something that is not counted came too late to inherit: what follows it inherits nothing, however soon.
+    is_inheritance_over: bool,
     transaction_request: Option<Rc<RequestName>>,
     last_end: Option<Moment>,
     unit: Option<Rc<RequestName>>,
@@ -102,6 +104,7 @@ impl Attributor {
             local_environment: None,
             application_names: 0,
             last_tagged: None,
+            is_inheritance_over: false,
             transaction_request: None,
             last_end: None,
             unit: None,
@@ -149,6 +152,7 @@ impl Attributor {
             self.transaction_request = Some(Rc::clone(&name));
         }
         self.has_run = true;
+        self.is_inheritance_over = false;
         self.has_run_outside |= !self.in_transaction;
         self.is_ping_transaction = false;
         name
@@ -183,7 +187,9 @@ impl Attributor {
     /// The tagged request that a statement without a tag inherits.
     fn current_tagged(&self, gap: u64) -> Option<Rc<RequestName>> {
         let of_transaction = self.transaction_request.as_ref().filter(|_| self.in_transaction);
-        of_transaction.or_else(|| self.last_tagged.as_ref().filter(|_| gap <= INHERIT_NS)).cloned()
+        of_transaction
+            .or_else(|| self.last_tagged.as_ref().filter(|_| gap <= INHERIT_NS && !self.is_inheritance_over))
+            .cloned()
     }
 
     /// A tag that may be stale still holds right after its own request.
@@ -235,7 +241,7 @@ impl Attributor {
 
     /// A statement that is not counted has completed. Tells whether the current unit is over.
     pub(crate) fn control(&mut self, arrival: Arrival<'_>) -> bool {
-        self.note_gap(arrival.sent);
+        self.is_inheritance_over |= self.note_gap(arrival.sent) > INHERIT_NS;
         match arrival.command {
             Command::DiscardAll | Command::ResetAll => {
                 self.reset_settings();
@@ -369,7 +375,7 @@ impl Attributor {
         if id.is_none() && route.is_none() {
             return None;
         }
-        let key = id.map_or_else(|| self.fresh_key(), |id| cut(id, NAME_BYTES_MAX).into());
+        let key = id.map_or_else(|| self.fresh_key(), |id| format!("guc:{}", cut(id, NAME_BYTES_MAX)).into());
         Some(Rc::new(RequestName::new(Attribution::Guc, key, route)))
     }
 

@@ -144,7 +144,7 @@ fn sent(
             conversation.query(Execution::of_query(analysed), mark)
         }
         frontend::PARSE => sent_parse(conversation, recording, frame, worker),
-        frontend::BIND => sent_bind(conversation, frame, now, worker),
+        frontend::BIND => sent_bind(conversation, frame, now),
         frontend::EXECUTE => conversation.execute(NameHash::of(frontend::execute(frame)?), mark),
         frontend::SYNC => conversation.sync(),
         frontend::DESCRIBE => match frontend::target(frame)? {
@@ -190,15 +190,11 @@ fn sent_bind(
     conversation: &mut Conversation<Observed>,
     frame: &Frame<'_>,
     now: Moment,
-    worker: &mut Worker,
 ) -> Result<(), Desync> {
     let bind = Bind::read(frame)?;
     let execution = match conversation.statement(NameHash::of(bind.statement)) {
         Some(prepared) => Execution::of_bind(prepared, &bind, now.0)?,
-        None => {
-            worker.counters.count_dropped(Dropped::Statements, 1);
-            Execution::unknown()
-        }
+        None => Execution::unknown(),
     };
     conversation.bind(NameHash::of(bind.portal), execution)
 }

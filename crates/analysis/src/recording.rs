@@ -26,6 +26,8 @@ struct Cursor {
     name_hash: u64,
     shape: Rc<WorkerShape>,
     place: RecordPlace,
+    /// A FETCH of it gave rows: all its FETCHes are one execution.
+    has_rows: bool,
 }
 
 /// What is being recorded on one session.
@@ -119,11 +121,9 @@ impl Recording {
 
     /// The first message of a statement's answer: decides its request.
     fn begin(&mut self, execution: &mut Execution, mark: Mark, now: Moment, worker: &mut Worker) {
-        if execution.run.is_begun {
+        if !self.begin_run(execution, mark, now) {
             return;
         }
-        let sent = self.attributor.last_end().map_or(mark.sent, |end| mark.sent.max(end));
-        execution.run.begin(sent, now);
         let statement = execution.statement();
         let command = statement.map_or(Command::Other, |statement| statement.command);
         if !command.is_counted() || execution.run.is_resumed() {
@@ -146,6 +146,16 @@ impl Recording {
         if let (Some(recorder), Some(tags)) = (&mut self.recorder, &execution.tags) {
             recorder.learn(tags);
         }
+    }
+
+    /// Notes when a statement's answer began; false when that was before.
+    fn begin_run(&self, execution: &mut Execution, mark: Mark, now: Moment) -> bool {
+        if execution.run.is_begun {
+            return false;
+        }
+        let sent = self.attributor.last_end().map_or(mark.sent, |end| mark.sent.max(end));
+        execution.run.begin(sent, now);
+        true
     }
 
     fn row(
@@ -171,8 +181,10 @@ impl Recording {
         let Some(recorder) = self.recorder.as_deref_mut().filter(|_| !plan.columns.is_empty()) else {
             return;
         };
-        let cursor = self.cursors.iter().find(|cursor| is_fetch_of(statement, cursor));
-        let (shape, record) = match cursor {
+        let mut cursor = self.cursors.iter_mut().find(|cursor| is_fetch_of(statement, cursor));
+        let is_first_fetch =
+            cursor.as_mut().is_some_and(|cursor| !std::mem::replace(&mut cursor.has_rows, true));
+        let (shape, record) = match &cursor {
             Some(cursor) if cursor.place.serial == recorder.serial => (&cursor.shape, cursor.place.index),
             Some(_) => return,
             None if statement.command == Command::Fetch => return,
@@ -193,7 +205,7 @@ impl Recording {
             Some((serial, index)) if serial == recorder.serial => index,
             _ => {
                 let is_new = run.sample.is_none() && !is_piece;
-                let index = recorder.open_sample(fingerprint, plan, record, is_new || run.rows == 1);
+                let index = recorder.open_sample(fingerprint, plan, record, is_new || is_first_fetch);
                 if !is_piece {
                     recorder.sample_row(index, &run.first_row);
                 }
@@ -212,11 +224,15 @@ impl Recording {
         now: Moment,
         worker: &mut Worker,
     ) {
+        if outcome == Outcome::Empty {
+            // Not `begin`: there is no statement a request could begin with.
+            self.begin_run(execution, mark, now);
+            return self.control(Command::Empty, execution, mark, now, worker);
+        }
         self.begin(execution, mark, now, worker);
         let rows = match outcome {
             Outcome::Completed(complete) => complete.rows,
-            Outcome::Empty => return self.control(Command::Empty, execution, mark, now, worker),
-            Outcome::Suspended => execution.run.rows,
+            Outcome::Empty | Outcome::Suspended => execution.run.rows,
         };
         let command =
             execution.statement().map_or_else(|| command_of(outcome), |statement| statement.command);
@@ -267,6 +283,9 @@ impl Recording {
             return self.attributor.ended(now);
         }
         let statement = execution.statement();
+        if statement.is_none() {
+            worker.counters.count_dropped(Dropped::Statements, 1);
+        }
         let kind = statement.map_or(Kind::Other, |statement| statement.command.kind());
         let values = statement.map(|statement| statement.values).unwrap_or_default();
         let record = StatementRecord {
@@ -319,6 +338,7 @@ impl Recording {
             name_hash: statement.name_hash,
             shape: Rc::clone(&statement.shape),
             place,
+            has_rows: false,
         });
     }
 

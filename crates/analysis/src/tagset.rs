@@ -56,10 +56,10 @@ impl Found {
         }
         let shared = || Arc::from(crate::part::cut(value, NAME_BYTES_MAX));
         if key == "traceparent" {
-            self.trace = tags::trace_id(value).map(Arc::from);
-        } else if let Some(rank) = id_tags.iter().position(|name| name == key) {
+            self.trace = tags::trace_id(value).map(|trace| format!("trace:{trace}").into());
+        } else if let Some((rank, name)) = id_tags.iter().enumerate().find(|(_, name)| *name == key) {
             if self.id.as_ref().is_none_or(|(best, _)| rank < *best) {
-                self.id = Some((rank, shared()));
+                self.id = Some((rank, format!("{name}:{}", crate::part::cut(value, NAME_BYTES_MAX)).into()));
             }
         } else if let Some(index) = ROUTE_TAGS.iter().position(|name| *name == key) {
             set(&mut self.routes, index, shared());
@@ -146,7 +146,7 @@ mod tests {
     fn the_trace_id_is_the_request_not_the_span() {
         let tags =
             read("traceparent='00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01',request_id='7'");
-        assert_eq!(tags.id, Some((Attribution::Trace, "4bf92f3577b34da6a3ce929d0e0e4736".into())));
+        assert_eq!(tags.id, Some((Attribution::Trace, "trace:4bf92f3577b34da6a3ce929d0e0e4736".into())));
     }
 
     #[test]
@@ -165,6 +165,6 @@ mod tests {
 
     #[test]
     fn the_first_id_tag_of_the_list_wins() {
-        assert_eq!(read("job_id='1',request_id='2'").id, Some((Attribution::Tag, "2".into())));
+        assert_eq!(read("job_id='1',request_id='2'").id, Some((Attribution::Tag, "request_id:2".into())));
     }
 }

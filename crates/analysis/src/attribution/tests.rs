@@ -43,6 +43,8 @@ fn play_with(mut attributor: Attributor, script: &str) -> String {
                 } else {
                     unit(&mut units, &name.key)
                 };
+                // The keys of settings carry their level themselves; tagged ones come from the script as they are.
+                let key = key.strip_prefix("guc:").unwrap_or(&key);
                 told.push(format!("{}:{key}", name.attribution.name()));
             }
             "begin" => {
@@ -147,6 +149,7 @@ fn a_stale_tag_yields_to_the_current_request() {
 fn the_setting_names_requests() {
     check("set=r1 q q set=r2 q set= q", "guc:r1 guc:r1 guc:r2 session:#1");
     check("begin local=r1 q commit q", "guc:r1 session:#1");
+    check("set=r1 q:a +50 set= q", "trace:a session:#1");
     check("begin set=r1 q rollback q", "guc:r1 session:#1");
     check("begin set=r1 q commit q", "guc:r1 guc:r1");
     check("set=r1 q +500 q discard q", "guc:r1 guc:r1 marker:#1");
