@@ -110,6 +110,11 @@ class Runner:
         for check in self._settled(scenario, announced, direct_counts, logged):
             self.tally.add(check)
         show(announced, checks.log_counts(announced, logged), logged, self.tally.is_verbose)
+        if self.tally.is_verbose:
+            for request in self.proxy.requests():
+                print("      reported", {name: value for name, value in request.items() if name != "statements"})
+            for finding in self.proxy.findings():
+                print("      found", finding)
 
     def _pass(self, scenario, name, url):
         """Runs the script once; returns (announced, log by request), or (None, None) after reporting a failure."""

@@ -50,7 +50,7 @@ class Announcer:
             self.file.flush()
             self.pause(LONG_PAUSE_SECONDS if expected.get("needs_gap") else SHORT_PAUSE_SECONDS)
 
-    def mark_parallel(self, records):
+    def add(self, records):
         """Announces requests that ran at the same time inside the request just announced."""
         for record in records:
             self.file.write(json.dumps(record) + "\n")

@@ -93,23 +93,27 @@ async def run_traced(announcer, pool):
 
 
 async def run_parallel(announcer, pool):
-    """Requests that run at the same time on all connections, and one that spreads over several of them."""
-    base = announcer.number
+    """Three requests at the same time, each spread over the same three connections."""
+    first = announcer.number + 2
+    connections = [await pool.acquire() for _ in range(3)]
+    locks = [asyncio.Lock() for _ in connections]
 
-    async def one(offset):
-        number = base + offset
+    async def one(number):
         for n in range(6):
-            await pool.fetch(f"SELECT title FROM blog_post WHERE id = $1 + {n} {comment(number, '/parallel', n)}", offset)
+            turn = (number + n) % 3
+            async with locks[turn]:
+                sql = f"SELECT title FROM blog_post WHERE id = $1 + {n} {comment(number, '/parallel', n)}"
+                await connections[turn].fetch(sql, number)
 
-    # Numbered by hand: their markers would lie inside each other.
-    with announcer.request("parallel-all", only_total=True):
-        await asyncio.gather(*(one(offset) for offset in (1, 2, 3)))
-    announcer.mark_parallel(
-        [
-            {"number": base + 100 + offset, "page": f"parallel-{offset}", "by_text": trace_id(base + offset),
-             "key": f"trace:{trace_id(base + offset)}", "level": ["trace"], "route": "/parallel"}
-            for offset in (1, 2, 3)
-        ]
+    with announcer.request("parallel", only_total=True, counted=18):
+        await asyncio.gather(*(one(number) for number in range(first, first + 3)))
+    for db in connections:
+        await pool.release(db)
+    # Numbered beyond all markers: theirs would have lain inside each other.
+    announcer.add(
+        {"number": 100 + number, "page": "parallel", "by_text": trace_id(number), "key": f"trace:{trace_id(number)}",
+         "level": ["trace"], "route": "/parallel", "counted": 6}
+        for number in range(first, first + 3)
     )
 
 

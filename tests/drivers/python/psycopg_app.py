@@ -225,6 +225,8 @@ def run_guc(announcer):
 def run_application_name(announcer):
     """A worker that names each job by `application_name`."""
     with connect() as db:
+        with announcer.request("warm-up", only_total=True):
+            listed(db)
         for job in ("mail", "invoice", "mail"):
             linked = "blog_post.author_id"
             expected = {"level": ["application_name"], "route": f"job {job}", "linked": linked}
