@@ -130,16 +130,16 @@ class Postgres:
             if time.monotonic() > deadline:
                 raise StartError("pgbench could not make its tables")
             time.sleep(0.2)
-        command = [self.binaries / "psql", "-h", "127.0.0.1", "-p", self.port, "-qAtX", "-c", "VACUUM ANALYZE"]
-        command += ["-c", "SELECT count(*) FROM pgbench_accounts"]
-        subprocess.run(command, env=os.environ | CLIENT_ENVIRONMENT, check=True, stdout=subprocess.DEVNULL)
+        self._client("psql", self.port, "-qAtX", "-c", "SELECT count(*) FROM pgbench_accounts").check_returncode()
 
     def pgbench(self, port, *arguments):
         """Runs pgbench against a port to its end."""
-        command = [self.binaries / "pgbench", "-h", "127.0.0.1", "-p", port, *arguments]
-        return subprocess.run(
-            [str(part) for part in command], env=os.environ | CLIENT_ENVIRONMENT, capture_output=True, text=True
-        )
+        return self._client("pgbench", port, *arguments)
+
+    def _client(self, program, port, *arguments):
+        command = [self.binaries / program, "-h", "127.0.0.1", "-p", port, *arguments]
+        environment = os.environ | CLIENT_ENVIRONMENT
+        return subprocess.run([str(part) for part in command], env=environment, capture_output=True, text=True)
 
     def __exit__(self, kind, value, trace):
         if self.process and self.process.poll() is None:

@@ -65,7 +65,8 @@ def calls_table(calls):
     """System calls per query, simple protocol."""
     lines = ["### System calls per query", "", "| endpoint | clients | total | by name |", "|---|---|---|---|"]
     for entry in calls:
-        names = ", ".join(f"{name} {count:.2f}" for name, count in entry["calls"].items())
+        # What rounds to nothing is noise of the logins.
+        names = ", ".join(f"{name} {count:.2f}" for name, count in entry["calls"].items() if count >= 0.05)
         total = sum(entry["calls"].values())
         lines.append(f"| {entry['endpoint']} | {entry['clients']} | {total:.2f} | {names} |")
     return lines + [""]

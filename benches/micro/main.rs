@@ -36,7 +36,7 @@ fn frames(reader: &mut FrameReader, mut chunk: &[u8]) -> usize {
     bytes
 }
 
-#[divan::bench(args = texts::statements().iter().map(|(name, _)| *name))]
+#[divan::bench(args = texts::statements().into_iter().map(|(name, _)| name))]
 fn lexer(bencher: Bencher<'_, '_>, name: &str) {
     let statements = texts::statements();
     let text = statements.iter().find(|(known, _)| *known == name).map_or("", |(_, text)| text);
