@@ -269,11 +269,11 @@ impl Aggregator {
     /// Adds a worker's counts to the metrics.
     fn count(&mut self, counters: &Counters, now: Moment) {
         for database in &counters.databases {
-            let has_news = database.queries.iter().any(|count| *count > 0) || !database.errors.is_empty();
-            if !has_news {
+            let queries: u64 = database.queries.iter().sum();
+            if queries == 0 && database.errors.is_empty() {
                 continue;
             }
-            let label = self.labels.database(&database.name, now);
+            let label = self.labels.database(&database.name, queries, now);
             for (kind, count) in Kind::ALL.iter().zip(database.queries).filter(|(_, count)| *count > 0) {
                 self.metrics.queries.with_label_values(&[&*label, kind.name(), "upstream"]).inc_by(count);
             }
@@ -289,7 +289,7 @@ impl Aggregator {
         }
         for shape in &counters.shapes {
             self.shapes.touch(shape.fingerprint);
-            let label = self.labels.fingerprint(shape.fingerprint, now);
+            let label = self.labels.fingerprint(shape.fingerprint, shape.calls, now);
             let label = &[&*label];
             self.metrics.statement_calls.with_label_values(label).inc_by(shape.calls);
             self.metrics.statement_errors.with_label_values(label).inc_by(shape.errors);

@@ -67,8 +67,8 @@ pub struct FindingView {
     pub requests: u64,
     /// Milliseconds wasted in the worst request.
     pub wasted_ms: f64,
-    /// Database time of the worst request, milliseconds.
-    pub request_db_ms: f64,
+    /// Milliseconds from the worst request's first statement to its last answer, as far as its timeline is kept.
+    pub request_ms: f64,
     /// RFC 3339.
     pub first_seen: String,
     /// RFC 3339.

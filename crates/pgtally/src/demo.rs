@@ -60,7 +60,7 @@ async fn play(is_once: bool) -> anyhow::Result<bool> {
     let app = App::start(&url).await.context("cannot start the sample application")?;
     println!("sample application on http://{}/", app.address());
     visit_all(&app, &proxy).await?;
-    let (proxy, findings) = await_findings(proxy).await?;
+    let findings = await_findings(&proxy).await?;
     println!("\n{}", report::text(&findings));
     let is_right = compare(&findings);
     println!("try:  psql \"host=127.0.0.1 port={port} user=postgres dbname=postgres\"");
@@ -145,22 +145,14 @@ fn counted(metrics: &str) -> u64 {
 }
 
 /// Waits until everything planted is found and wrong findings had their time too.
-async fn await_findings(proxy: Running) -> anyhow::Result<(Running, Vec<FindingView>)> {
+async fn await_findings(proxy: &Running) -> anyhow::Result<Vec<FindingView>> {
     let started = Instant::now();
-    let mut proxy = proxy;
     loop {
         sleep(Duration::from_millis(100)).await;
-        // Blocking: the proxy's threads are others than this one.
-        let (returned, answer) = tokio::task::spawn_blocking(move || {
-            let answer = proxy.findings();
-            (proxy, answer)
-        })
-        .await?;
-        proxy = returned;
-        let findings = answer.context("the proxy does not answer")?.findings;
+        let findings = proxy.findings().context("the proxy does not answer")?.findings;
         let is_complete = missing(&findings).is_empty() && started.elapsed() >= QUIET_FOR;
         if is_complete || started.elapsed() >= FINDINGS_WITHIN {
-            return Ok((proxy, findings));
+            return Ok(findings);
         }
     }
 }

@@ -26,16 +26,16 @@ impl Labels {
         }
     }
 
-    pub(crate) fn database(&mut self, name: &str, now: Moment) -> Arc<str> {
-        use_label(&self.metrics, "database", self.databases.label(name, now))
+    pub(crate) fn database(&mut self, name: &str, times: u64, now: Moment) -> Arc<str> {
+        use_label(&self.metrics, "database", self.databases.label(name, times, now))
     }
 
-    pub(crate) fn fingerprint(&mut self, fingerprint: Fingerprint, now: Moment) -> Arc<str> {
-        use_label(&self.metrics, "fingerprint", self.fingerprints.label(&fingerprint.to_string(), now))
+    pub(crate) fn fingerprint(&mut self, fingerprint: Fingerprint, times: u64, now: Moment) -> Arc<str> {
+        use_label(&self.metrics, "fingerprint", self.fingerprints.label(&fingerprint.to_string(), times, now))
     }
 
     pub(crate) fn route(&mut self, route: &str, now: Moment) -> Arc<str> {
-        use_label(&self.metrics, "route", self.routes.label(route, now))
+        use_label(&self.metrics, "route", self.routes.label(route, 1, now))
     }
 }
 

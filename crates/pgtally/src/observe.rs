@@ -85,6 +85,7 @@ impl Slot {
     fn go_blind(&self, reason: &'static str, metrics: &Metrics) {
         self.show(State::Blind, metrics);
         metrics.sessions_blind.with_label_values(&[reason]).inc();
+        metrics.dropped_because("session_blind", 1);
         warn!(session = self.session, reason, "session is no longer observed; its traffic goes on");
     }
 }

@@ -161,28 +161,33 @@ impl Running {
         self.admin_addr
     }
 
-    /// What `/api/v1/findings` answers; `None` when the aggregator does not.
+    /// What `/api/v1/findings` answers; `None` when the aggregator does not. Blocks for a moment.
     #[must_use]
     pub fn findings(&self) -> Option<FindingsAnswer> {
         self.ask(async |asker| asker.findings().await)
     }
 
-    /// What `/api/v1/requests` answers; `None` when the aggregator does not.
+    /// What `/api/v1/requests` answers; `None` when the aggregator does not. Blocks for a moment.
     #[must_use]
     pub fn requests(&self, route: Option<&str>, limit: usize) -> Option<RequestsAnswer> {
         let route = route.map(str::to_owned);
         self.ask(async move |asker| asker.requests(route, limit).await)
     }
 
-    /// What `/metrics` answers.
+    /// What `/metrics` answers. Blocks for a moment.
     #[must_use]
     pub fn metrics(&self) -> String {
         self.ask(async |asker| Some(asker.metrics().await)).unwrap_or_default()
     }
 
-    fn ask<T>(&self, question: impl AsyncFnOnce(&Asker) -> Option<T>) -> Option<T> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().ok()?;
-        runtime.block_on(question(self.asker.as_ref()?))
+    /// Asks on a thread of its own: the caller may be inside a runtime, where blocking on another is refused.
+    fn ask<T: Send>(&self, question: impl AsyncFnOnce(&Asker) -> Option<T> + Send) -> Option<T> {
+        let asker = self.asker.as_ref()?;
+        let ask = || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().ok()?;
+            runtime.block_on(question(asker))
+        };
+        thread::scope(|scope| scope.spawn(ask).join().ok().flatten())
     }
 
     /// A handle that can end the proxy from elsewhere, such as a second signal.

@@ -40,7 +40,8 @@ pub fn text(findings: &[FindingView]) -> String {
             column.unwrap_or_default(),
             cost(finding),
         );
-        let _ = writeln!(report, "    {}", shorten(&finding.fix, FIX_CHARS));
+        let first_sentence = finding.fix.split_inclusive(". ").next().unwrap_or_default().trim_end();
+        let _ = writeln!(report, "    {}", shorten(first_sentence, FIX_CHARS));
     }
     if let Some(more) = findings.len().checked_sub(FINDINGS_SHOWN).filter(|more| *more > 0) {
         let _ = writeln!(report, " and {more} more: /api/v1/findings has all of them");
@@ -65,7 +66,7 @@ fn cost(finding: &FindingView) -> String {
         return format!("{:.0} ms", finding.wasted_ms);
     }
     let digits = if finding.wasted_ms < 10.0 { 1 } else { 0 };
-    format!("{:.digits$} of {:.digits$} ms", finding.wasted_ms, finding.request_db_ms)
+    format!("{:.digits$} of {:.digits$} ms", finding.wasted_ms, finding.request_ms)
 }
 
 /// Verb and first table of a statement: `SELECT customers`.
@@ -116,7 +117,7 @@ mod tests {
             distinct: 50,
             requests: 3,
             wasted_ms: 48.2,
-            request_db_ms: 61.0,
+            request_ms: 61.0,
             first_seen: String::new(),
             last_seen: String::new(),
             fix: "load them at once".into(),

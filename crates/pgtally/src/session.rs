@@ -5,9 +5,10 @@
 
 use std::io;
 use std::rc::Rc;
+use std::time::Duration;
 
 use prometheus::IntGauge;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 use tracing::{debug, info, warn};
 
@@ -21,31 +22,45 @@ use crate::worker::Local;
 /// Serves one accepted connection to its end.
 pub(crate) async fn serve(accepted: Accepted, number: u64, local: Rc<Local>) {
     local.metrics.connections_opened.inc();
-    let starting = Starting::begin(&local);
-    let reason = match Stream::adopt(accepted) {
-        Ok(mut client) => match receive(&mut client).await {
-            Ok(Opening::Cancel(packet)) => {
-                drop(starting);
-                return end(&local, number, serve_cancel(&packet, &local).await);
-            }
-            Ok(Opening::Session { packet, startup }) => {
-                match reach_upstream(&mut client, &packet, &local).await {
-                    Ok(mut upstream) => {
-                        drop(starting);
-                        let mut observation = Observation::begin(number, startup.as_ref(), &local);
-                        drop((packet, startup));
-                        let ended = relay(&mut client, &mut upstream, &mut observation, &local).await;
-                        return end(&local, number, relay_reason(&ended));
-                    }
-                    Err(reason) => reason,
-                }
-            }
-            Err(refusal) => refuse(&mut client, &refusal).await,
-        },
+    // Counts the end on drop: a drain's deadline and a panic end this future without another word.
+    let mut ending = Ending { number, reason: Reason::Aborted, local: Rc::clone(&local) };
+    ending.reason = match Stream::adopt(accepted) {
+        Ok(client) => serve_client(client, number, &local).await,
         Err(_) => Reason::ClientLost,
     };
+}
+
+async fn serve_client(mut client: Stream, number: u64, local: &Rc<Local>) -> Reason {
+    let starting = Starting::begin(local);
+    let (packet, startup) = match receive(&mut client).await {
+        Ok(Opening::Cancel(packet)) => return serve_cancel(&packet, local).await,
+        Ok(Opening::Session { packet, startup }) => (packet, startup),
+        Err(refusal) => return refuse(&mut client, &refusal).await,
+    };
+    let mut upstream = match reach_upstream(&mut client, &packet, local).await {
+        Ok(upstream) => upstream,
+        Err(reason) => return reason,
+    };
     drop(starting);
-    end(&local, number, reason);
+    let mut observation = Observation::begin(number, startup.as_ref(), local);
+    // An idle session should own next to nothing.
+    drop((packet, startup));
+    relay_reason(&relay(&mut client, &mut upstream, &mut observation, local).await)
+}
+
+/// Puts the end of a connection on record.
+struct Ending {
+    number: u64,
+    reason: Reason,
+    local: Rc<Local>,
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        let reason = self.reason.name();
+        debug!(session = self.number, reason, "session ended");
+        self.local.metrics.connections_closed.with_label_values(&[reason]).inc();
+    }
 }
 
 /// Counts a connection that does not relay yet, however it goes on.
@@ -68,6 +83,8 @@ impl Drop for Starting {
 /// Why a connection ended. A closed set: it is a metric label.
 #[derive(Clone, Copy, Debug)]
 enum Reason {
+    /// By a drain's deadline, or by a bug of ours.
+    Aborted,
     Cancel,
     ClientClosed,
     ClientLost,
@@ -81,6 +98,7 @@ enum Reason {
 impl Reason {
     const fn name(self) -> &'static str {
         match self {
+            Self::Aborted => "aborted",
             Self::Cancel => "cancel",
             Self::ClientClosed => "client_closed",
             Self::ClientLost => "client_lost",
@@ -91,11 +109,6 @@ impl Reason {
             Self::UpstreamUnreachable => "upstream_unreachable",
         }
     }
-}
-
-fn end(local: &Local, number: u64, reason: Reason) {
-    debug!(session = number, reason = reason.name(), "session ended");
-    local.metrics.connections_closed.with_label_values(&[reason.name()]).inc();
 }
 
 fn relay_reason(ended: &RelayEnd) -> Reason {
@@ -124,7 +137,12 @@ async fn serve_cancel(packet: &[u8], local: &Local) -> Reason {
 async fn refuse(client: &mut Stream, refusal: &NoOpening) -> Reason {
     match refusal {
         NoOpening::Gone => Reason::ClientClosed,
-        NoOpening::Length => Reason::StartupInvalid,
+        NoOpening::Length => {
+            // As PostgreSQL, which has read what had arrived: unread bytes would turn the close into a reset.
+            let mut unread = vec![0; REFUSED_BYTES_MAX];
+            let _ = timeout(REFUSED_WAIT, client.read(&mut unread)).await;
+            Reason::StartupInvalid
+        }
         NoOpening::RepeatedRequest => {
             let answer =
                 fatal("0A000", "unsupported frontend protocol: encryption was requested twice", None);
@@ -135,6 +153,12 @@ async fn refuse(client: &mut Stream, refusal: &NoOpening) -> Reason {
         NoOpening::TimedOut => Reason::StartupTimeout,
     }
 }
+
+/// Bytes of a refused packet that are read before closing, and the time to wait for them. PostgreSQL's receive buffer
+/// has 8 KiB; what arrives later resets the connection there too.
+const REFUSED_BYTES_MAX: usize = 1_024;
+/// See [`REFUSED_BYTES_MAX`].
+const REFUSED_WAIT: Duration = Duration::from_millis(5);
 
 /// Connects to the upstream and forwards the startup packet; tells the client when that fails.
 async fn reach_upstream(client: &mut Stream, packet: &[u8], local: &Local) -> Result<Stream, Reason> {
@@ -147,7 +171,10 @@ async fn reach_upstream(client: &mut Stream, packet: &[u8], local: &Local) -> Re
             let seconds = local.clock.now().since(started) as f64 / 1e9;
             local.metrics.upstream_connect.observe(seconds);
             match upstream.write_all(packet).await {
-                Ok(()) => return Ok(upstream),
+                Ok(()) => {
+                    local.metrics.relay_bytes_to_upstream.inc_by(packet.len() as u64);
+                    return Ok(upstream);
+                }
                 Err(error) => error,
             }
         }

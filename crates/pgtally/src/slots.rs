@@ -12,7 +12,7 @@ use rustc_hash::FxHashMap;
 /// Label of values without a slot.
 pub(crate) const OTHER: &str = "other";
 /// Sightings that earn a slot: one-off values (scanners, typos) must not take one for a day.
-const SIGHTINGS: u8 = 3;
+const SIGHTINGS: u64 = 3;
 /// Idle time after which a slot may be given away, in nanoseconds.
 const IDLE_NS: u64 = 24 * 60 * 60 * 1_000_000_000;
 /// Values counted towards a slot at one time. When full, counting starts over.
@@ -25,7 +25,7 @@ const VALUE_BYTES_MAX: usize = 100;
 pub(crate) struct Slots {
     capacity: usize,
     used: FxHashMap<Arc<str>, Moment>,
-    candidates: FxHashMap<Box<str>, u8>,
+    candidates: FxHashMap<Box<str>, u64>,
 }
 
 /// What became of a value.
@@ -44,15 +44,15 @@ impl Slots {
         Self { capacity, used: FxHashMap::default(), candidates: FxHashMap::default() }
     }
 
-    /// The label of `value`, seen `now`.
-    pub(crate) fn label(&mut self, value: &str, now: Moment) -> Label {
+    /// The label of `value`, seen `times` times `now`.
+    pub(crate) fn label(&mut self, value: &str, times: u64, now: Moment) -> Label {
         let value = clean(value);
         if let Some((label, _)) = self.used.get_key_value(value.as_str()) {
             let label = Arc::clone(label);
             self.used.insert(Arc::clone(&label), now);
             return Label { value: label, is_overflow: false, evicted: None };
         }
-        if !self.has_earned_a_slot(&value) {
+        if !self.has_earned_a_slot(&value, times) {
             return other(false);
         }
         let mut evicted = None;
@@ -67,12 +67,12 @@ impl Slots {
         Label { value: label, is_overflow: false, evicted }
     }
 
-    fn has_earned_a_slot(&mut self, value: &str) -> bool {
+    fn has_earned_a_slot(&mut self, value: &str, times: u64) -> bool {
         if self.candidates.len() >= CANDIDATES_MAX && !self.candidates.contains_key(value) {
             self.candidates.clear();
         }
         let sightings = self.candidates.entry(value.into()).or_insert(0);
-        *sightings = sightings.saturating_add(1);
+        *sightings = sightings.saturating_add(times);
         *sightings >= SIGHTINGS
     }
 
@@ -104,7 +104,7 @@ mod tests {
     use super::*;
 
     fn labels(slots: &mut Slots, value: &str, times: usize, now: Moment) -> Vec<String> {
-        (0..times).map(|_| slots.label(value, now).value.to_string()).collect()
+        (0..times).map(|_| slots.label(value, 1, now).value.to_string()).collect()
     }
 
     #[test]
@@ -118,7 +118,7 @@ mod tests {
         let mut slots = Slots::new(1);
         labels(&mut slots, "/a", 3, Moment(0));
         labels(&mut slots, "/b", 2, Moment(1));
-        let label = slots.label("/b", Moment(1));
+        let label = slots.label("/b", 1, Moment(1));
         assert_eq!((&*label.value, label.is_overflow), ("other", true));
         assert_eq!(labels(&mut slots, "/a", 1, Moment(2)), ["/a"], "the slot is sticky");
     }
@@ -128,7 +128,7 @@ mod tests {
         let mut slots = Slots::new(1);
         labels(&mut slots, "/a", 3, Moment(0));
         labels(&mut slots, "/b", 2, Moment(IDLE_NS));
-        let label = slots.label("/b", Moment(IDLE_NS));
+        let label = slots.label("/b", 1, Moment(IDLE_NS));
         assert_eq!((&*label.value, label.evicted.as_deref()), ("/b", Some("/a")));
     }
 
@@ -144,7 +144,7 @@ mod tests {
     fn candidates_are_bounded() {
         let mut slots = Slots::new(1);
         for n in 0..10_000 {
-            slots.label(&n.to_string(), Moment(0));
+            slots.label(&n.to_string(), 1, Moment(0));
         }
         assert!(slots.candidates.len() <= CANDIDATES_MAX);
     }

@@ -184,3 +184,88 @@ fn request_bytes(request: &Request) -> usize {
     let recorded = request.queries().saturating_sub(request.statements_dropped());
     size_of::<Request>() + recorded as usize * (size_of::<StatementRecord>() + 2 * size_of::<KeyValue>())
 }
+
+#[cfg(test)]
+mod tests {
+    use pgtally_analysis::{Attribution, Origin};
+
+    use super::*;
+
+    fn part(key: &str, started_ms: u64) -> RequestPart {
+        let started = Moment(started_ms * 1_000_000);
+        RequestPart {
+            key: key.into(),
+            attribution: Attribution::Trace,
+            route: "/a".into(),
+            origin: Origin::default(),
+            session: 1,
+            started,
+            ended: started,
+            statements: 1,
+            database_ns: 1,
+            records: Vec::new(),
+            keys: Vec::new(),
+            samples: Vec::new(),
+            samples_dropped: 0,
+        }
+    }
+
+    fn at_ms(milliseconds: u64) -> Moment {
+        Moment(milliseconds * 1_000_000)
+    }
+
+    fn steps_until(requests: &mut Requests, now: Moment) -> Vec<(u64, Step)> {
+        std::iter::from_fn(|| requests.take_due(now))
+            .map(|(request, step)| (request.queries(), step))
+            .collect()
+    }
+
+    #[test]
+    fn a_request_is_evaluated_when_quiet_and_recorded_once() {
+        let mut requests = Requests::default();
+        requests.absorb(part("a", 0), at_ms(0));
+        requests.absorb(part("a", 5), at_ms(200));
+        assert_eq!(steps_until(&mut requests, at_ms(499)), []);
+        assert_eq!(steps_until(&mut requests, at_ms(500)), [(2, Step::Evaluate)]);
+        assert_eq!(steps_until(&mut requests, at_ms(2_200)), [(2, Step::Record)]);
+        let late = requests.absorb(part("a", 10), at_ms(3_000));
+        assert_eq!(late.iter().map(|(_, step)| *step).collect::<Vec<_>>(), [Step::Late]);
+        assert_eq!(steps_until(&mut requests, at_ms(10_000)), [(3, Step::Evaluate)]);
+        assert_eq!(steps_until(&mut requests, at_ms(60_000)), []);
+        assert!(requests.open.is_empty() && requests.next_due().is_none());
+        assert_eq!((requests.open_bytes, requests.recent.len()), (0, 1));
+    }
+
+    #[test]
+    fn open_requests_are_bounded_and_none_is_lost() {
+        let mut requests = Requests::default();
+        let mut steps = 0;
+        for n in 0..OPEN_REQUESTS_MAX as u64 + 10 {
+            steps += requests.absorb(part(&n.to_string(), n), at_ms(n)).len();
+        }
+        assert_eq!((requests.open.len(), steps), (OPEN_REQUESTS_MAX, 20), "the oldest are finished early");
+    }
+
+    #[test]
+    fn the_recent_ones_are_bounded() {
+        let mut requests = Requests::default();
+        for n in 0..RECENT_REQUESTS_MAX as u64 * 2 {
+            requests.keep(Arc::new(Request::new(part(&n.to_string(), n))));
+        }
+        assert_eq!(requests.recent.len(), RECENT_REQUESTS_MAX);
+        assert!(requests.recent_bytes <= RECENT_BYTES_MAX);
+    }
+
+    #[test]
+    fn parts_that_are_open_right_now_are_shown_with_the_rest() {
+        let mut requests = Requests::default();
+        requests.absorb(part("a", 0), at_ms(0));
+        requests.keep(Arc::new(Request::new(part("b", 1))));
+        let mut all: Vec<_> = requests.all(vec![part("a", 2), part("c", 3)]);
+        all.sort_by_key(|(request, _)| Arc::clone(request.key()));
+        let shown: Vec<_> =
+            all.iter().map(|(request, is_open)| (&**request.key(), request.queries(), *is_open)).collect();
+        assert_eq!(shown, [("a", 2, true), ("b", 1, false), ("c", 1, true)]);
+        assert_eq!(requests.open["a"].request.queries(), 1, "a question changes nothing");
+    }
+}

@@ -25,7 +25,8 @@ impl Aggregator {
     fn finding_view(&self, finding: &Finding) -> FindingView {
         let worst = &finding.worst;
         let parent = worst.parent.as_ref();
-        let database_ns: u64 = finding.timeline.iter().map(|entry| entry.duration_ns).sum();
+        let ends = finding.timeline.iter().map(|entry| entry.offset_ns.saturating_add(entry.duration_ns));
+        let request_ns = ends.max().unwrap_or(0);
         FindingView {
             id: worst.id.to_string(),
             kind: worst.kind.name(),
@@ -44,7 +45,7 @@ impl Aggregator {
             distinct: worst.distinct,
             requests: finding.requests,
             wasted_ms: milliseconds(worst.wasted_ns),
-            request_db_ms: milliseconds(database_ns),
+            request_ms: milliseconds(request_ns),
             first_seen: rfc3339(finding.first_seen as f64),
             last_seen: rfc3339(finding.last_seen as f64),
             fix: worst.fix.clone(),
