@@ -1,7 +1,15 @@
 //! pgtally against a scripted PostgreSQL: one module per behaviour, one binary, so that it links once.
 //!
-//! Every test drives both ends of its connections itself; see the support library. `transcripts` needs no proxy.
+//! Every test drives both ends of its connections itself, step by step; see the support library.
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod admin;
+mod cancel;
+mod ends;
+mod fail_open;
+mod findings;
+mod limits;
+mod startup;
 mod transcripts;
+mod transparency;

@@ -27,20 +27,27 @@ pub use peer::Peer;
 pub use proxy::TestProxy;
 
 /// Longest wait for anything: far above what a loaded machine of two cores needs.
-pub const DEADLINE: Duration = Duration::from_secs(20);
+pub const DEADLINE: Duration = Duration::from_secs(60);
 
 /// Waits until `probe` yields a value. Only for what cannot be waited for on a socket, such as a counter.
 ///
 /// # Panics
 /// When [`DEADLINE`] has passed.
 #[track_caller]
-pub fn wait_for<T>(what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
+pub fn wait_for<T>(what: &str, probe: impl FnMut() -> Option<T>) -> T {
+    let value = try_wait_for(probe);
+    assert!(value.is_some(), "waited in vain for {what}");
+    value.expect("just checked")
+}
+
+/// As [`wait_for`], for callers with more to say about the failure.
+pub fn try_wait_for<T>(mut probe: impl FnMut() -> Option<T>) -> Option<T> {
     let deadline = Instant::now() + DEADLINE;
     loop {
-        if let Some(value) = probe() {
+        let value = probe();
+        if value.is_some() || Instant::now() >= deadline {
             return value;
         }
-        assert!(Instant::now() < deadline, "waited in vain for {what}");
         std::thread::park_timeout(Duration::from_millis(5));
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use pgtally::{Address, Config, Proxy, Running};
 use serde_json::Value;
 
-use crate::{DEADLINE, wait_for};
+use crate::{DEADLINE, try_wait_for, wait_for};
 
 /// A running proxy with its admin listener.
 pub struct TestProxy {
@@ -125,12 +125,41 @@ impl TestProxy {
         value.unwrap_or(0.0)
     }
 
+    /// Sum of the series of `family` whose labels hold `label`, such as `kind="select"`. Rare values of open-ended
+    /// labels count as `other`, so a sum tells more than one series.
+    #[must_use]
+    pub fn metric_sum(&self, family: &str, label: &str) -> f64 {
+        let (_, text) = self.request("GET", "/metrics");
+        let of_family = text.lines().filter_map(|line| line.strip_prefix(family)?.strip_prefix('{'));
+        of_family.filter(|line| line.contains(label)).filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+    }
+
     /// Waits until the metric is `expected`.
+    ///
+    /// # Panics
+    /// When it never is; the message has the family's series.
     #[track_caller]
     pub fn wait_for_metric(&self, series: &str, expected: f64) {
-        wait_for(&format!("{series} to be {expected}"), || {
-            ((self.metric(series) - expected).abs() < f64::EPSILON).then_some(())
-        });
+        self.wait_for_value(series, expected, || self.metric(series));
+    }
+
+    /// Waits until [`TestProxy::metric_sum`] is `expected`.
+    ///
+    /// # Panics
+    /// As [`TestProxy::wait_for_metric`].
+    #[track_caller]
+    pub fn wait_for_sum(&self, family: &str, label: &str, expected: f64) {
+        self.wait_for_value(family, expected, || self.metric_sum(family, label));
+    }
+
+    #[track_caller]
+    fn wait_for_value(&self, series: &str, expected: f64, value: impl Fn() -> f64) {
+        if try_wait_for(|| ((value() - expected).abs() < f64::EPSILON).then_some(())).is_none() {
+            let family = series.split('{').next().unwrap_or_default();
+            let (_, text) = self.request("GET", "/metrics");
+            let lines: Vec<_> = text.lines().filter(|line| line.starts_with(family)).collect();
+            panic!("{series} never became {expected}:\n{}", lines.join("\n"));
+        }
     }
 
     /// Ends the proxy after its sessions, or after `timeout`.

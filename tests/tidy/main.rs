@@ -1,3 +1,124 @@
-//! To come.
+//! Rules of the repository that a compiler does not check: which crate may know which, what pure crates lack, how
+//! files open, and words that have no place here.
 
-fn main() {}
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Every crate of ours with the crates of ours it may use. Dependencies point one way: shell, analysis, bottom.
+const ALLOWED: [(&str, &[&str]); 7] = [
+    ("analysis", &["fingerprint", "protocol"]),
+    ("demo", &[]),
+    ("fingerprint", &[]),
+    ("parsetree", &["fingerprint"]),
+    ("pgtally", &["analysis", "demo", "fingerprint", "parsetree", "protocol", "throwaway"]),
+    ("protocol", &[]),
+    ("throwaway", &[]),
+];
+
+/// Crates without I/O, clocks or a runtime, and what they may use of others.
+const PURE: [&str; 4] = ["analysis", "fingerprint", "parsetree", "protocol"];
+/// Crates of others that pure crates may use.
+const PURE_DEPENDENCIES: [&str; 4] = ["memchr", "pg_query", "rustc-hash", "thiserror"];
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_path_buf()
+}
+
+/// Names in the `[dependencies]` section of a crate; `[dev-dependencies]` are its own business.
+fn dependencies(krate: &str) -> BTreeSet<String> {
+    let manifest = fs::read_to_string(root().join("crates").join(krate).join("Cargo.toml")).unwrap();
+    let section = manifest.split("\n[").find_map(|section| section.strip_prefix("dependencies]")).unwrap_or_default();
+    let names = section.lines().filter_map(|line| line.split(['.', '=', ' ']).next());
+    names.filter(|name| !name.is_empty() && !name.starts_with('#')).map(str::to_owned).collect()
+}
+
+/// All files that git would track below `folder`, as far as their names tell.
+fn files(folder: &Path, found: &mut Vec<PathBuf>) {
+    const SKIPPED: [&str; 6] = ["target", ".git", ".cache", "node_modules", "results", "__pycache__"];
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        if path.is_dir() && !SKIPPED.contains(&name.as_str()) {
+            files(&path, found);
+        } else if path.is_file() {
+            found.push(path);
+        }
+    }
+}
+
+#[test]
+fn crates_know_only_what_they_may() {
+    let folders = fs::read_dir(root().join("crates")).unwrap();
+    let folders: BTreeSet<String> =
+        folders.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect();
+    let listed: BTreeSet<String> = ALLOWED.iter().map(|(name, _)| (*name).to_owned()).collect();
+    assert_eq!(folders, listed, "a new crate needs a place in the order");
+    for (krate, allowed) in ALLOWED {
+        for dependency in dependencies(krate) {
+            let Some(ours) = dependency.strip_prefix("pgtally-") else { continue };
+            assert!(allowed.contains(&ours), "{krate} may not know {ours}");
+        }
+    }
+}
+
+#[test]
+fn pure_crates_stay_pure() {
+    for krate in PURE {
+        for dependency in dependencies(krate) {
+            let is_fine = dependency.starts_with("pgtally-") || PURE_DEPENDENCIES.contains(&dependency.as_str());
+            assert!(is_fine, "{krate} uses {dependency}");
+        }
+        let clippy = root().join("crates").join(krate).join("clippy.toml");
+        let bans = fs::read_to_string(&clippy).unwrap_or_default();
+        assert!(krate == "parsetree" || bans.contains("Instant::now"), "{krate} bans no clocks");
+    }
+}
+
+#[test]
+fn every_source_file_says_what_it_is_for() {
+    let mut paths = Vec::new();
+    for folder in ["crates", "tests"] {
+        files(&root().join(folder), &mut paths);
+    }
+    let sources = paths.iter().filter(|path| path.extension().is_some_and(|extension| extension == "rs"));
+    let mut silent = Vec::new();
+    for path in sources {
+        let text = fs::read_to_string(path).unwrap();
+        // A `tests.rs` is read beside the file it tests.
+        if !text.starts_with("//!") && path.file_name().is_some_and(|name| name != "tests.rs") {
+            silent.push(path.clone());
+        }
+    }
+    assert!(silent.is_empty(), "{silent:?}");
+}
+
+#[test]
+fn nothing_speaks_of_the_place_where_it_was_written() {
+    // Put together here, so that this file does not hold them either.
+    let words = [["/wo", "rk/"], ["/tmp/", "target"], ["/ro", "ot/"], ["/bri", "efs"], ["static.crates", ".io"]];
+    let mut paths = Vec::new();
+    files(&root(), &mut paths);
+    let mut found = Vec::new();
+    for path in paths.iter().filter(|path| path.file_name().is_some_and(|name| name != "Cargo.lock")) {
+        let Ok(text) = fs::read_to_string(path) else { continue };
+        for word in words.iter().map(|parts| parts.concat()).filter(|word| text.contains(word)) {
+            found.push(format!("{word} in {}", path.display()));
+        }
+    }
+    assert!(found.is_empty(), "{found:?}");
+}
+
+#[test]
+fn transcripts_have_an_outcome() {
+    let mut paths = Vec::new();
+    files(&root().join("tests/fixtures/transcripts"), &mut paths);
+    assert!(paths.len() > 30);
+    for path in paths {
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(text.starts_with("# "), "{} does not say what it shows", path.display());
+        assert!(text.contains("\n== outcome\n"), "{}", path.display());
+    }
+}

@@ -1,0 +1,48 @@
+//! CancelRequests reach the upstream as they are, on a connection of their own.
+
+use support::{FakePostgres, Peer, TestProxy, backend, frontend};
+
+#[test]
+fn a_cancel_request_is_forwarded_verbatim_and_closes_after_the_upstream() {
+    let fake = FakePostgres::tcp();
+    let proxy = TestProxy::to(fake.address());
+    let (mut client, mut upstream) = fake.session(proxy.address());
+    client.send(&frontend::query("SELECT pg_sleep(3600)"));
+    upstream.expect(&frontend::query("SELECT pg_sleep(3600)"));
+
+    let mut canceller = Peer::connect(proxy.address());
+    let packet = frontend::cancel_request(&[0, 0, 0x12, 0x67, 1, 2, 3, 4]);
+    canceller.send(&packet);
+    let (server_side, received) = fake.accept_session();
+    assert_eq!(received, packet);
+    drop(server_side);
+    assert!(canceller.rest().is_empty(), "closed without a word");
+
+    let answer = [backend::report(b'E', "ERROR", "57014", "canceling statement"), backend::ready(b'I')].concat();
+    upstream.send(&answer);
+    client.expect(&answer);
+    proxy.wait_for_metric("pgtally_cancel_requests_total{result=\"forwarded\"}", 1.0);
+    proxy.wait_for_sum("pgtally_query_errors_total", "sqlstate_class=\"57\"", 1.0);
+}
+
+#[test]
+fn a_cancel_request_that_cannot_be_delivered_closes() {
+    let address = FakePostgres::tcp().address().clone();
+    let proxy = TestProxy::to(&address);
+    let mut canceller = Peer::connect(proxy.address());
+    canceller.send(&frontend::cancel_request(&[0; 8]));
+    assert!(canceller.rest().is_empty());
+    proxy.wait_for_metric("pgtally_cancel_requests_total{result=\"failed\"}", 1.0);
+}
+
+#[test]
+fn a_cancel_request_after_declined_encryption_is_one() {
+    let fake = FakePostgres::tcp();
+    let proxy = TestProxy::to(fake.address());
+    let mut canceller = Peer::connect(proxy.address());
+    canceller.send(&frontend::ssl_request());
+    canceller.expect(b"N");
+    let packet = frontend::cancel_request(&[9; 8]);
+    canceller.send(&packet);
+    assert_eq!(fake.accept_session().1, packet);
+}

@@ -1,0 +1,185 @@
+//! Hostile and huge input: memory stays bounded, what is given up is counted, others go on.
+//!
+//! Bounds of memory are generous: they tell "bounded" from "grows with the input", nothing finer. The tests of this
+//! file run one after the other, since they share the process whose memory they measure.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use support::fake_postgres::answer_queries;
+use support::memory::resident_bytes;
+use support::{FakePostgres, Peer, TestProxy, backend, frontend, wire};
+
+/// The label of reads.
+const SELECTS: &str = "kind=\"select\"";
+
+const MIB: usize = 1024 * 1024;
+
+fn alone() -> MutexGuard<'static, ()> {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[test]
+fn a_statement_of_100_mb_passes_with_flat_memory() {
+    const TEXT_BYTES: usize = 100 * MIB;
+    let _alone = alone();
+    let fake = FakePostgres::tcp();
+    let proxy = TestProxy::to(fake.address());
+    let (mut client, mut upstream) = fake.session(proxy.address());
+    let before = resident_bytes();
+    let head = b"SELECT name FROM users WHERE note = '";
+    let filler = vec![b'x'; MIB];
+    let tail = b"'\0";
+    let length = 4 + head.len() + TEXT_BYTES + tail.len();
+    let sending = std::thread::spawn(move || {
+        client.send(&[b"Q", &u32::try_from(length).unwrap().to_be_bytes()[..], head].concat());
+        (0..TEXT_BYTES / MIB).for_each(|_| client.send(&filler));
+        client.send(tail);
+        client
+    });
+    upstream.skip(1 + length);
+    let mut client = sending.join().unwrap();
+    upstream.send(&backend::done("SELECT 0"));
+    client.expect(&backend::done("SELECT 0"));
+    let grown = resident_bytes().saturating_sub(before);
+    assert!(grown < 24 * MIB, "{} MiB", grown / MIB);
+    proxy.wait_for_metric("pgtally_observations_dropped_total{reason=\"text_cut\"}", 1.0);
+    let requests = proxy.settled_requests(1);
+    assert_eq!(requests[0]["queries"], 1);
+    assert_eq!(proxy.json("/api/v1/requests")["complete"], false, "a part of the text was not looked at");
+}
+
+#[test]
+fn an_answer_of_100_mb_passes_with_flat_memory() {
+    const ROW_BYTES: usize = 100 * MIB;
+    let _alone = alone();
+    let fake = FakePostgres::tcp();
+    let proxy = TestProxy::to(fake.address());
+    let (mut client, mut upstream) = fake.session(proxy.address());
+    client.send(&frontend::query("SELECT document FROM files"));
+    upstream.expect(&frontend::query("SELECT document FROM files"));
+    let before = resident_bytes();
+    let sending = std::thread::spawn(move || {
+        upstream.send(&backend::row_description(&[]));
+        let length = u32::try_from(4 + 2 + 4 + ROW_BYTES).unwrap();
+        let value_length = u32::try_from(ROW_BYTES).unwrap();
+        upstream.send(&[b"D", &length.to_be_bytes()[..], &[0, 1], &value_length.to_be_bytes()].concat());
+        let filler = vec![b'x'; MIB];
+        (0..ROW_BYTES / MIB).for_each(|_| upstream.send(&filler));
+        upstream.send(&backend::done("SELECT 1"));
+        upstream
+    });
+    client.expect(&backend::row_description(&[]));
+    client.skip(1 + 4 + 2 + 4 + ROW_BYTES);
+    client.expect(&backend::done("SELECT 1"));
+    let _upstream = sending.join().unwrap();
+    let grown = resident_bytes().saturating_sub(before);
+    assert!(grown < 24 * MIB, "{} MiB", grown / MIB);
+}
+
+/// Sends all of `texts` as simple queries, a few hundred in flight, and receives their answers.
+fn send_all(client: &mut Peer, texts: impl Iterator<Item = String>) {
+    let answer_bytes = backend::done("SELECT 0").len();
+    let texts: Vec<_> = texts.collect();
+    for batch in texts.chunks(500) {
+        client.send(&batch.iter().flat_map(|text| frontend::query(text)).collect::<Vec<_>>());
+        client.skip(answer_bytes * batch.len());
+    }
+}
+
+#[test]
+fn a_hundred_thousand_shapes_stay_bounded() {
+    const SHAPES: usize = 100_000;
+    let _alone = alone();
+    let fake = FakePostgres::tcp();
+    let proxy = TestProxy::to(fake.address());
+    let (mut client, upstream) = fake.session(proxy.address());
+    let answering = answer_queries(upstream, |_| backend::done("SELECT 0"));
+    let before = resident_bytes();
+    send_all(&mut client, (0..SHAPES).map(|number| format!("SELECT c{number} FROM t")));
+    let grown = resident_bytes().saturating_sub(before);
+    assert!(grown < 160 * MIB, "{} MiB", grown / MIB);
+    proxy.wait_for_sum("pgtally_queries_total", SELECTS, SHAPES as f64);
+    let (_, metrics) = proxy.request("GET", "/metrics");
+    let labels = metrics.lines().filter(|line| line.starts_with("pgtally_statement_calls_total{")).count();
+    assert!((1..=101).contains(&labels), "{labels} labels");
+    assert!(metrics.contains("pgtally_statement_calls_total{fingerprint=\"other\"}"));
+    client.send(&frontend::terminate());
+    assert_eq!(answering.join().unwrap(), SHAPES);
+}
+
+#[test]
+fn ten_thousand_statements_of_one_request_are_all_counted() {
+    const STATEMENTS: usize = 10_000;
+    let _alone = alone();
+    let fake = FakePostgres::tcp();
+    let proxy = TestProxy::to(fake.address());
+    let (mut client, upstream) = fake.session(proxy.address());
+    let answering = answer_queries(upstream, |_| backend::done("SELECT 0"));
+    let tag = "/*request_id='r-1'*/";
+    send_all(&mut client, (0..STATEMENTS).map(|id| format!("SELECT name FROM users WHERE id = {id} {tag}")));
+    let requests = proxy.settled_requests(1);
+    assert_eq!(requests.len(), 1, "{requests:?}");
+    assert_eq!(requests[0]["queries"], STATEMENTS);
+    assert_eq!(requests[0]["complete"], false, "not all of them are recorded");
+    proxy.wait_for_metric("pgtally_observations_dropped_total{reason=\"records\"}", (STATEMENTS - 2_000) as f64);
+    client.send(&frontend::terminate());
+    answering.join().unwrap();
+}
+
+#[test]
+fn a_pipeline_of_ten_thousand_groups_is_followed() {
+    const GROUPS: usize = 10_000;
+    let _alone = alone();
+    let fake = FakePostgres::tcp();
+    let proxy = TestProxy::to(fake.address());
+    let (mut client, mut upstream) = fake.session(proxy.address());
+    let group = frontend::extended("SELECT name FROM users WHERE id = $1", &[23], &[wire::Value::text(7)], false);
+    let (group_bytes, mut sender) = (group.len(), client.duplicate());
+    let sending = std::thread::spawn(move || sender.send(&group.repeat(GROUPS)));
+    upstream.skip(group_bytes * GROUPS);
+    sending.join().unwrap();
+    let answer = [
+        wire::message(b'1', b""),
+        wire::message(b'2', b""),
+        wire::message(b'n', b""),
+        backend::done("SELECT 0"),
+    ]
+    .concat();
+    let (answer_bytes, mut sender) = (answer.len(), upstream.duplicate());
+    let sending = std::thread::spawn(move || sender.send(&answer.repeat(GROUPS)));
+    client.skip(answer_bytes * GROUPS);
+    sending.join().unwrap();
+    proxy.wait_for_sum("pgtally_queries_total", SELECTS, GROUPS as f64);
+    proxy.wait_for_metric("pgtally_sessions{state=\"idle\"}", 1.0);
+}
+
+#[test]
+fn a_client_that_never_reads_holds_up_only_itself() {
+    const ANSWER_BYTES: usize = 64 * MIB;
+    let _alone = alone();
+    let fake = FakePostgres::tcp();
+    // One worker, so that both sessions share a thread.
+    let proxy = TestProxy::with(fake.address(), &[("relay.workers", "1")]);
+    let (mut lazy, mut upstream) = fake.session(proxy.address());
+    lazy.send(&frontend::query("SELECT document FROM files"));
+    upstream.expect(&frontend::query("SELECT document FROM files"));
+    let answer = wire::message(b'd', &vec![b'x'; ANSWER_BYTES]);
+    let before = resident_bytes();
+    let sent = upstream.send_until_stuck(&answer, Duration::from_millis(300));
+    assert!(sent < answer.len(), "backpressure reaches the server");
+    let grown = resident_bytes().saturating_sub(before);
+    assert!(grown < 8 * MIB, "{} MiB", grown / MIB);
+
+    let (mut other, mut other_upstream) = fake.session(proxy.address());
+    other.send(&frontend::query("SELECT name FROM users"));
+    other_upstream.expect(&frontend::query("SELECT name FROM users"));
+    other_upstream.send(&backend::done("SELECT 0"));
+    other.expect(&backend::done("SELECT 0"));
+
+    let rest = answer[sent..].to_vec();
+    let sending = std::thread::spawn(move || upstream.send(&rest));
+    lazy.expect(&answer);
+    sending.join().unwrap();
+}
