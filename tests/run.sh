@@ -159,7 +159,7 @@ find_postgresql_18
 
 test_crates debian --workspace
 # Once more for the crates that talk to a server.
-PGTALLY_PG_BIN=$POSTGRESQL_18 test_crates 18 -p pgtally -p pgtally-demo -p pgtally-throwaway
+PGTALLY_PG_BIN=$POSTGRESQL_18 test_crates 18 -p pgtally -p pgtally-demo -p pgtally-tests -p pgtally-throwaway
 test_docs
 
 say "building pgtally"
