@@ -13,6 +13,7 @@ from postgres import StartError
 SETTLE_SECONDS = 2
 IDLE_CPU_SECONDS = 5
 STRACE_QUERIES = 2_000
+CALLGRIND_QUERIES = 2_000
 
 
 def load(postgres, endpoint, mode, clients, seconds):
@@ -67,6 +68,25 @@ def traced(postgres, endpoint, clients, queries):
         strace.wait()
     rows = (line.split() for line in report.read_text().splitlines())
     return {row[1]: int(row[0]) for row in rows if len(row) == 2 and row[0].isdigit() and row[1] != "total"}
+
+
+def user_instructions(postgres, make_endpoint, mode):
+    """Instructions per query in user space, one client: of a long run less those of a short one, under callgrind.
+
+    Nothing else on the machine disturbs this figure, so it tells apart what a run of seconds can't.
+    """
+    counts = []
+    for queries in (CALLGRIND_QUERIES, 3 * CALLGRIND_QUERIES):
+        counted = postgres.base / "callgrind.out"
+        endpoint = make_endpoint()
+        endpoint.command = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={counted}", *endpoint.command]
+        with endpoint:
+            result = postgres.pgbench(endpoint.port, "-n", "-S", "-M", mode, "-c", 1, "-j", 1, "-t", queries)
+            number(r"tps = ([\d.]+)", result)
+        total = re.search(r"^(?:totals|summary): (\d+)", counted.read_text(), re.MULTILINE)
+        counts.append(int(total[1]))
+        counted.unlink()
+    return round((counts[1] - counts[0]) / (2 * CALLGRIND_QUERIES))
 
 
 class Client:

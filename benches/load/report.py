@@ -72,6 +72,14 @@ def calls_table(calls):
     return lines + [""]
 
 
+def instructions_table(counted):
+    """User-space instructions per query."""
+    lines = ["### User-space instructions per query, 1 client", ""]
+    lines += ["| endpoint | mode | instructions |", "|---|---|---|"]
+    lines += [f"| {entry['endpoint']} | {entry['mode']} | {entry['instructions']:,} |" for entry in counted]
+    return lines + [""]
+
+
 def idle_table(idle):
     """Memory of idle sessions."""
     lines = [
@@ -97,6 +105,8 @@ def tables(results):
         lines += load_table(runs, options["endpoints"], mode, clients)
     if results["system_calls"]:
         lines += calls_table(results["system_calls"])
+    if results["instructions"]:
+        lines += instructions_table(results["instructions"])
     if results["idle"]:
         lines += idle_table(results["idle"])
     return "\n".join(lines)

@@ -46,6 +46,7 @@ def arguments():
     parser.add_argument("--scale", type=int, default=20, help="of pgbench's tables; default: 20")
     parser.add_argument("--core", type=int, default=0, help="core to run on; default: 0; -1 for all")
     parser.add_argument("--system-calls", action="store_true", help="count system calls per query with strace")
+    parser.add_argument("--instructions", action="store_true", help="count user-space instructions per query, valgrind")
     parser.add_argument("--idle", type=numbers, default=[], help="measure memory with so many sessions: 100,500")
     parser.add_argument("--calls-max", type=float, help="fail when pgtally makes more system calls per query, 1 client")
     return parser.parse_args()
@@ -91,6 +92,19 @@ def run_system_calls(options, postgres):
                 calls = measure.system_calls(postgres, endpoint, clients)
                 counted.append({"endpoint": name, "clients": clients, "calls": calls})
     return counted
+
+
+def run_instructions(options, postgres):
+    """User-space instructions per query of each proxy in each mode."""
+    return [
+        {
+            "endpoint": name,
+            "mode": mode,
+            "instructions": measure.user_instructions(postgres, lambda: make(name, options, postgres), mode),
+        }
+        for name in proxies(options)
+        for mode in options.modes
+    ]
 
 
 def run_idle(options, postgres):
@@ -160,13 +174,16 @@ def main():
     if options.core >= 0:
         os.sched_setaffinity(0, {options.core})
     kept = {name: value for name, value in vars(options).items() if name not in ("pgtally", "floor")}
-    results = {"machine": machine.description(), "options": kept, "runs": [], "system_calls": [], "idle": {}}
+    results = {"machine": machine.description(), "options": kept, "runs": []}
+    results |= {"system_calls": [], "instructions": [], "idle": {}}
     with Postgres(options.scale) as postgres:
         results["versions"] = versions(options, postgres)
         if options.rounds:
             results["runs"] = run_load(options, postgres)
         if options.system_calls:
             results["system_calls"] = run_system_calls(options, postgres)
+        if options.instructions:
+            results["instructions"] = run_instructions(options, postgres)
         if options.idle:
             results["idle"] = run_idle(options, postgres)
     print(f"raw results: {os.path.relpath(write(results))}.json")

@@ -1,8 +1,8 @@
 #!/bin/sh
 # pgtally under load beside its peers; see run.py, or `run.sh --help`. Installs what is missing, builds pgtally and
 # the floor relay in release mode (or takes --pgtally PATH), and measures.
-#   run.sh --system-calls --idle 100,500       everything
-#   run.sh --rounds 2 --modes simple           a quick look
+#   run.sh --system-calls --instructions --idle 100,500     everything
+#   run.sh --rounds 2 --modes simple                        a quick look
 set -eu
 
 root=$(cd "$(dirname "$0")/../.." && pwd)
@@ -10,7 +10,7 @@ root=$(cd "$(dirname "$0")/../.." && pwd)
 . "$root/deploy/prerequisites.sh"
 
 missing=
-for program in pgbouncer haproxy strace python3; do
+for program in pgbouncer haproxy strace valgrind python3; do
     command -v "$program" >/dev/null || [ -x "/usr/sbin/$program" ] || missing="$missing $program"
 done
 has_postgresql || missing="$missing postgresql"
