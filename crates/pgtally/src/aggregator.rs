@@ -152,18 +152,18 @@ impl Aggregator {
 
     fn answer(&mut self, question: Question) {
         // A caller that stopped waiting is no error.
-        match question {
-            Question::Findings(reply) => drop(reply.send(self.findings_answer())),
-            Question::Request { key, open, reply } => drop(reply.send(self.request_answer(&key, open))),
+        let _ = match question {
+            Question::Findings(reply) => reply.send(self.findings_answer()).is_ok(),
+            Question::Request { key, open, reply } => reply.send(self.request_answer(&key, open)).is_ok(),
             Question::Requests { route, limit, open, reply } => {
-                drop(reply.send(self.requests_answer(route.as_deref(), limit, open)));
+                reply.send(self.requests_answer(route.as_deref(), limit, open)).is_ok()
             }
             Question::Reset(reply) => {
                 self.reset();
-                drop(reply.send(()));
+                reply.send(()).is_ok()
             }
-            Question::Settle(reply) => drop(reply.send(())),
-        }
+            Question::Settle(reply) => reply.send(()).is_ok(),
+        };
     }
 
     fn reset(&mut self) {

@@ -9,37 +9,33 @@ use pgtally_analysis::Moment;
 
 /// Turns the process's clocks into [`Moment`]s and back into wall time.
 #[derive(Clone, Copy, Debug)]
-pub struct Clock {
+pub(crate) struct Clock {
     origin: Instant,
     wall_origin: SystemTime,
 }
 
 impl Clock {
     /// A clock whose first moment is now.
-    #[must_use]
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         Self { origin: Instant::now(), wall_origin: SystemTime::now() }
     }
 
     /// Now, on the monotonic clock.
-    #[must_use]
-    pub fn now(&self) -> Moment {
+    pub(crate) fn now(&self) -> Moment {
         let elapsed = self.origin.elapsed();
         // 584 years fit in 64 bits of nanoseconds.
         Moment(elapsed.as_secs() * 1_000_000_000 + u64::from(elapsed.subsec_nanos()))
     }
 
     /// Seconds since 1970 of `moment`, as the wall clock stood when this clock was started.
-    #[must_use]
-    pub fn unix_seconds(&self, moment: Moment) -> f64 {
+    pub(crate) fn unix_seconds(&self, moment: Moment) -> f64 {
         let at = self.wall_origin + Duration::from_nanos(moment.0);
         at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
     }
 }
 
 /// `2026-01-31T12:34:56.789Z` for seconds since 1970.
-#[must_use]
-pub fn rfc3339(unix_seconds: f64) -> String {
+pub(crate) fn rfc3339(unix_seconds: f64) -> String {
     let milliseconds = (unix_seconds.max(0.0) * 1_000.0).round() as u64;
     let (seconds, milliseconds) = (milliseconds / 1_000, milliseconds % 1_000);
     let (days, second_of_day) = (seconds / 86_400, seconds % 86_400);

@@ -76,7 +76,7 @@ fn summary(statement: Option<&str>) -> String {
     let verb = words.first().copied().unwrap_or_default();
     let before_table =
         |word: &&str| ["FROM", "INTO", "UPDATE"].iter().any(|it| it.eq_ignore_ascii_case(word));
-    let table = words.iter().position(|word| before_table(&word)).and_then(|at| words.get(at + 1));
+    let table = words.iter().position(before_table).and_then(|at| words.get(at + 1));
     match table {
         Some(table) => {
             let table = table.trim_matches(|c: char| !c.is_alphanumeric() && c != '_');

@@ -105,7 +105,7 @@ mod tests {
     #[test]
     fn an_error_response_is_framed_as_the_protocol_wants() {
         let message = fatal("08001", "no", Some("try"));
-        assert_eq!(message, b"E\0\0\0\x24SFATAL\0VFATAL\0C08001\0Mno\0Htry\0\0");
-        assert_eq!(message.len(), 1 + 0x24);
+        assert_eq!(message, b"E\0\0\0\x23SFATAL\0VFATAL\0C08001\0Mno\0Htry\0\0");
+        assert_eq!(message.len(), 1 + 0x23);
     }
 }
