@@ -151,8 +151,8 @@ impl Pool {
         let is_cut = (sample.values.len() / width) as u64 != sample.rows;
         let columns = self.columns.iter_mut().skip(at).take(sample.columns.len());
         for (offset, column) in columns.enumerate() {
-            column.rows += sample.rows;
-            column.executions += sample.executions;
+            column.rows = column.rows.saturating_add(sample.rows);
+            column.executions = column.executions.saturating_add(sample.executions);
             column.is_cut |= is_cut;
             for value in sample.values.iter().skip(offset).step_by(width).filter(|value| **value != 0) {
                 let rank = column.ranks.len();
@@ -167,7 +167,7 @@ impl Pool {
             self.columns.iter().filter_map(|column| Match::of(column, child, keys)).collect();
         let proven = matches.iter().filter(|it| it.coverage() >= coverage_min && self.is_proof(it, keys));
         let best = proven.max_by_key(|it| (it.score(), it.matched, it.column.first_sent));
-        best.or_else(|| union(&matches, keys, coverage_min)).map(Match::link)
+        best.or_else(|| self.union(&matches, keys, coverage_min)).map(Match::link)
     }
 
     /// Whether more than chance speaks for the match: a fitting name, values too rare to coincide, or the exact
@@ -175,10 +175,31 @@ impl Pool {
     fn is_proof(&self, it: &Match<'_>, keys: &Keys<'_>) -> bool {
         let walks_rows = it.is_in_order && it.is_exhaustive;
         match it.affinity {
-            Affinity::Strong | Affinity::Plausible => true,
+            Affinity::Strong => true,
+            Affinity::Plausible => !self.are_small(keys) || it.is_in_order || it.is_exhaustive,
             Affinity::Neutral => !self.are_small(keys) || (walks_rows && it.matched >= 3),
             Affinity::Contradiction => !self.are_small(keys) || (walks_rows && it.matched >= 5),
         }
+    }
+
+    /// Two references to one table (assignee and reporter of an item) are looked up by one statement: their columns
+    /// together hold the keys. Only columns of one result whose names fit, as a union coincides more easily.
+    fn union<'m, 'p>(
+        &self,
+        matches: &'m [Match<'p>],
+        keys: &Keys<'_>,
+        coverage_min: f64,
+    ) -> Option<&'m Match<'p>> {
+        let is_rare = !self.are_small(keys);
+        let fits = |it: &&Match<'_>| {
+            it.affinity >= Affinity::Plausible && !it.column.is_cut && (is_rare || it.is_exhaustive)
+        };
+        let fitting: Vec<&Match<'_>> = matches.iter().filter(fits).collect();
+        let covers = |first: &&&Match<'_>| {
+            let siblings = fitting.iter().filter(|it| it.column.result == first.column.result);
+            union_coverage(first, siblings.copied(), keys) >= coverage_min
+        };
+        fitting.iter().rev().filter(covers).max_by_key(|it| it.matched).copied()
     }
 
     fn are_small(&self, keys: &Keys<'_>) -> bool {
@@ -260,27 +281,19 @@ impl Column {
     }
 }
 
-/// Two references to one table (assignee and reporter of an item) are looked up by one statement: their columns
-/// together hold the keys. Only columns of one result whose names fit, as a union coincides more easily.
-fn union<'m, 'p>(matches: &'m [Match<'p>], keys: &Keys<'_>, coverage_min: f64) -> Option<&'m Match<'p>> {
-    let fits = |it: &&Match<'_>| it.affinity >= Affinity::Plausible && !it.column.is_cut;
-    let mut best: Option<(usize, &Match<'_>)> = None;
-    for first in matches.iter().filter(fits) {
-        let mut left: FxHashSet<u32> = keys.distinct.iter().copied().collect();
-        left.retain(|key| !first.column.ranks.contains_key(key));
-        let mut others: Vec<&Match<'_>> = matches.iter().filter(fits).collect();
-        others.retain(|it| it.column.result == first.column.result);
-        for _ in 1..UNION_COLUMNS_MAX {
-            let covered =
-                |it: &Match<'_>| left.iter().filter(|key| it.column.ranks.contains_key(key)).count();
-            let Some(next) = others.iter().max_by_key(|it| covered(it)) else { break };
-            left.retain(|key| !next.column.ranks.contains_key(key));
-        }
-        #[expect(clippy::cast_precision_loss, reason = "at most 2,000 keys")]
-        let coverage = 1.0 - left.len() as f64 / keys.distinct.len().max(1) as f64;
-        if coverage >= coverage_min && best.is_none_or(|(matched, _)| first.matched > matched) {
-            best = Some((first.matched, first));
-        }
+/// Share of the keys found in `first` and the siblings that add most to it.
+#[expect(clippy::cast_precision_loss, reason = "at most 2,000 keys")]
+fn union_coverage<'m>(
+    first: &Match<'_>,
+    siblings: impl Iterator<Item = &'m Match<'m>> + Clone,
+    keys: &Keys<'_>,
+) -> f64 {
+    let mut left: FxHashSet<u32> = keys.distinct.iter().copied().collect();
+    left.retain(|key| !first.column.ranks.contains_key(key));
+    for _ in 1..UNION_COLUMNS_MAX {
+        let added = |it: &&Match<'_>| left.iter().filter(|key| it.column.ranks.contains_key(key)).count();
+        let Some(next) = siblings.clone().max_by_key(added) else { break };
+        left.retain(|key| !next.column.ranks.contains_key(key));
     }
-    best.map(|(_, it)| it)
+    1.0 - left.len() as f64 / keys.distinct.len().max(1) as f64
 }

@@ -25,6 +25,9 @@ const NOTE_ROWS: &str = "one group of VALUES per row";
 
 /// The statement that does the work of the repeats at once; `key` is the parameter to make a list of.
 pub(crate) fn rewrite(kind: FindingKind, known: &KnownShape, key: Option<u16>) -> Option<Rewrite> {
+    if matches!(kind, FindingKind::Duplicate | FindingKind::SlowStatement) {
+        return None;
+    }
     let text = Text::new(&known.shape.text)?;
     match (kind, text.word(0)?.as_str()) {
         (FindingKind::NPlusOne, "select") => select(text, key?, known.facts.has_aggregate),

@@ -8,6 +8,7 @@ use super::case::{Case, Group, Member};
 use crate::finding::{Confidence, Detection, FindingId, FindingKind, Parent, Severity};
 use crate::fix::{self, Occasion};
 use crate::linkage::Link;
+use crate::record::StatementRecord;
 use crate::rewrite;
 
 /// A detection whose severity is not decided yet.
@@ -31,12 +32,13 @@ pub(super) struct Verdict {
 }
 
 impl Draft {
-    pub(super) fn new(case: &Case<'_>, group: &Group<'_>, members: &[Member<'_>], verdict: Verdict) -> Self {
-        let cost = Cost::of(members);
+    /// `runs` are the repeats; of each run, one execution would have been enough.
+    pub(super) fn new(case: &Case<'_>, group: &Group<'_>, runs: &[&[Member<'_>]], verdict: Verdict) -> Self {
+        let cost = Cost::of_runs(runs);
         let shape = &group.known.shape;
         let route = case.request.route();
         let parent = verdict.link.as_ref().map(|(link, _)| link.fingerprint);
-        let is_parallel = are_parallel(members);
+        let is_parallel = runs.iter().all(|run| are_parallel(run));
         let rewrite = rewrite::rewrite(verdict.kind, &group.known, verdict.key);
         let fix = fix::advice(&Occasion {
             kind: verdict.kind,
@@ -46,7 +48,7 @@ impl Draft {
             note: rewrite.as_ref().and_then(|it| it.note),
             has_rewrite: rewrite.is_some(),
             is_parallel,
-            spans_transactions: span_transactions(members),
+            spans_transactions: runs.iter().any(|run| span_transactions(run)),
         });
         let detection = Detection {
             id: FindingId::new(verdict.kind, route, parent, shape.fingerprint),
@@ -62,15 +64,15 @@ impl Draft {
                 rows: link.rows,
                 executions: link.executions,
             }),
-            repeat: u32::try_from(members.len()).unwrap_or(u32::MAX),
+            repeat: u32::try_from(cost.count).unwrap_or(u32::MAX),
             distinct: verdict.distinct,
-            wasted_ns: cost.beyond_one(cost.waited_ns),
+            wasted_ns: cost.wasted_ns,
             rows: cost.rows,
             bytes: cost.bytes,
             rewrite: rewrite.map(|it| it.text),
             fix,
         };
-        Self { detection, beyond_one_ns: cost.beyond_one(cost.database_ns), is_parallel }
+        Self { detection, beyond_one_ns: cost.beyond_one_ns, is_parallel }
     }
 
     fn absorb(&mut self, other: Self) {
@@ -139,33 +141,36 @@ fn severity(case: &Case<'_>, draft: &Draft) -> Severity {
     }
 }
 
-/// What a set of statements cost.
+/// What the repeats cost.
+#[derive(Default)]
 struct Cost {
     count: u64,
-    /// Server time and the client's turnaround.
-    waited_ns: u64,
-    database_ns: u64,
+    /// Server time and the client's turnaround, beyond one execution per run.
+    wasted_ns: u64,
+    /// Database time beyond one execution per run.
+    beyond_one_ns: u64,
     rows: u64,
     bytes: u64,
 }
 
 impl Cost {
-    fn of(members: &[Member<'_>]) -> Self {
-        let mut cost = Self { count: 0, waited_ns: 0, database_ns: 0, rows: 0, bytes: 0 };
-        for Member { statement, .. } in members {
-            let waited = statement.server_ns.saturating_add(statement.turnaround_ns);
-            cost.count += 1;
-            cost.waited_ns = cost.waited_ns.saturating_add(waited);
-            cost.database_ns = cost.database_ns.saturating_add(statement.duration_ns());
-            cost.rows = cost.rows.saturating_add(statement.rows);
-            cost.bytes = cost.bytes.saturating_add(statement.bytes);
+    fn of_runs(runs: &[&[Member<'_>]]) -> Self {
+        let mut cost = Self::default();
+        for run in runs {
+            let sum = |of: &dyn Fn(&StatementRecord) -> u64| {
+                run.iter().fold(0_u64, |sum, member| sum.saturating_add(of(member.statement)))
+            };
+            let count = run.len().max(1) as u64;
+            let beyond_one = |total: u64| total - total / count;
+            let waited_ns = sum(&|it| it.server_ns.saturating_add(it.turnaround_ns));
+            cost.count += count;
+            cost.wasted_ns = cost.wasted_ns.saturating_add(beyond_one(waited_ns));
+            cost.beyond_one_ns =
+                cost.beyond_one_ns.saturating_add(beyond_one(sum(&StatementRecord::duration_ns)));
+            cost.rows = cost.rows.saturating_add(sum(&|it| it.rows));
+            cost.bytes = cost.bytes.saturating_add(sum(&|it| it.bytes));
         }
         cost
-    }
-
-    /// The total without the cost of one.
-    fn beyond_one(&self, total_ns: u64) -> u64 {
-        total_ns - total_ns / self.count.max(1)
     }
 }
 

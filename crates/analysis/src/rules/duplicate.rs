@@ -7,19 +7,17 @@ use super::draft::{Draft, Verdict};
 use crate::finding::{Confidence, FindingKind};
 
 /// Equal reads, one run per set of parameters and stretch without writes; runs of one shape are one finding.
-pub(super) fn find(case: &Case<'_>, group: &Group<'_>) -> Vec<Draft> {
+pub(super) fn find(case: &Case<'_>, group: &Group<'_>) -> Option<Draft> {
     if !group.is_read() || group.is_exempt() || group.known.facts.is_volatile {
-        return Vec::new();
+        return None;
     }
-    let runs = runs(case, group).into_iter().filter(|run| is_duplicate(case, run));
-    let runs: Vec<Vec<Member<'_>>> = runs.collect();
+    let all = runs(case, group);
+    let runs: Vec<&[Member<'_>]> =
+        all.iter().map(Vec::as_slice).filter(|run| is_duplicate(case, run)).collect();
     let distinct = u32::try_from(runs.len()).unwrap_or(u32::MAX);
-    let draft = |run: Vec<Member<'_>>| {
-        let kind = FindingKind::Duplicate;
-        let verdict = Verdict { kind, confidence: Confidence::High, link: None, distinct, key: None };
-        Draft::new(case, group, &run, verdict)
-    };
-    runs.into_iter().map(draft).collect()
+    let kind = FindingKind::Duplicate;
+    let verdict = Verdict { kind, confidence: Confidence::High, link: None, distinct, key: None };
+    (!runs.is_empty()).then(|| Draft::new(case, group, &runs, verdict))
 }
 
 fn is_duplicate(case: &Case<'_>, run: &[Member<'_>]) -> bool {

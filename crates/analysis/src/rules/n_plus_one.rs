@@ -58,7 +58,7 @@ fn judge(case: &Case<'_>, group: &Group<'_>, members: &[Member<'_>]) -> Option<D
             distinct,
             key: only(&keys),
         };
-        return Some(Draft::new(case, group, members, verdict));
+        return Some(Draft::new(case, group, &[members], verdict));
     }
     let is_varied = f64::from(distinct) >= settings.unlinked_distinct_min * f64::from(repeat);
     let is_candidate = keys.len() == 1 && repeat >= settings.unlinked_repeats_min && is_varied;
@@ -66,7 +66,7 @@ fn judge(case: &Case<'_>, group: &Group<'_>, members: &[Member<'_>]) -> Option<D
         let confidence = Confidence::Medium;
         let key = only(&keys);
         let verdict = Verdict { kind: FindingKind::NPlusOne, confidence, link: None, distinct, key };
-        Draft::new(case, group, members, verdict)
+        Draft::new(case, group, &[members], verdict)
     })
 }
 

@@ -1,6 +1,8 @@
 //! Requests as applications make them, and what the rules say about each. One line per finding:
 //! `kind confidence severity ×repeat/distinct parent.column`.
 
+mod hostile;
+
 use crate::finding::{Detection, FindingKind};
 use crate::merge::Request;
 use crate::settings::FindingSettings;
@@ -104,6 +106,12 @@ fn ids_of_something_else_are_no_parent() {
         script.keyed(USER, user);
     }
     silent_below_unlinked(&script);
+    let mut references = Script::new();
+    references.rows(ITEMS, &ITEM_COLUMNS, (1..=30).map(|n| vec![n, n, 9, 9]).collect());
+    for team in [9, 4, 7, 1, 3, 8] {
+        references.keyed(TEAM, team);
+    }
+    silent_below_unlinked(&references);
     for user in [12, 15, 11, 19] {
         script.keyed(USER, user);
     }

@@ -31,7 +31,7 @@ pub(super) fn find(case: &Case<'_>, group: &Group<'_>) -> Option<Draft> {
     let key = n_plus_one::only(&keys).filter(|_| has_equal_values(&members));
     let distinct = if keys.is_empty() { distinct_parameters(&members) } else { distinct_keys(&members) };
     let verdict = Verdict { kind: FindingKind::NPlusOneWrite, confidence, link, distinct, key };
-    Some(Draft::new(case, group, &members, verdict))
+    Some(Draft::new(case, group, &[&members], verdict))
 }
 
 fn is_single_row_write(group: &Group<'_>) -> bool {
