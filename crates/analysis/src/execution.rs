@@ -106,6 +106,8 @@ pub(crate) struct Execution {
     pub(crate) tags: Option<Rc<TagSet>>,
     pub(crate) has_fresh_tags: bool,
     pub(crate) columns: Option<Rc<ColumnPlan>>,
+    /// The prepared statement it was bound from: its columns may be described only after the `Bind`.
+    source: Option<Rc<PreparedText>>,
     pub(crate) binary_columns: BinaryColumns,
     pub(crate) setting_value: Option<Box<[u8]>>,
     pub(crate) setting_is_local: bool,
@@ -123,6 +125,7 @@ impl Execution {
             tags: None,
             has_fresh_tags: false,
             columns: None,
+            source: None,
             binary_columns: BinaryColumns::default(),
             setting_value: None,
             setting_is_local: false,
@@ -151,6 +154,7 @@ impl Execution {
             tags: prepared.text.text.tags.clone(),
             has_fresh_tags: std::mem::replace(&mut prepared.is_fresh, false),
             columns,
+            source: Some(Rc::clone(&prepared.text)),
             binary_columns: bound.binary_columns,
             setting_value: bound.setting_value,
             setting_is_local: bound.setting_is_local,
@@ -163,6 +167,14 @@ impl Execution {
         match self.done.checked_sub(1) {
             None => self.first.as_ref(),
             Some(index) => self.rest.get(index),
+        }
+    }
+
+    /// Takes over the columns of its prepared statement when those of the portal were not described: tokio-postgres
+    /// sends `Parse`, `Bind`, `Describe` of the statement, `Execute` in one go.
+    pub(crate) fn learn_columns(&mut self) {
+        if self.columns.is_none() {
+            self.columns = self.source.as_ref().and_then(|source| source.columns.borrow().clone());
         }
     }
 

@@ -174,6 +174,7 @@ impl Recording {
             self.sample(execution, frame.body);
         }
     }
+            execution.learn_columns();
 
     /// Hashes the key-like cells of a row that belongs to a result of several rows.
     fn sample(&mut self, execution: &mut Execution, body: &[u8]) {

@@ -1,0 +1,63 @@
+//! The sample application through pgtally: every planted fault is found with its parent, and nothing on a repaired page.
+
+use pgtally_demo::{App, Fault, Page, Planted};
+use serde_json::Value as Json;
+use support::{TestProxy, wait_for};
+
+use crate::{address, with_each_server};
+
+/// Whether `finding` is what was planted as `planted` on `page`.
+fn is_of(finding: &Json, page: &Page, planted: &Planted) -> bool {
+    finding["route"] == page.route()
+        && finding["kind"] == planted.fault.name()
+        && finding["statement"].as_str().is_some_and(|text| text.contains(planted.table))
+        && (planted.parent_column.is_none() || finding["linked_column"].as_str() == planted.parent_column)
+}
+
+/// What was planted and is not found, in words.
+fn missing(findings: &[Json]) -> Vec<String> {
+    let mut missing = Vec::new();
+    for page in Page::ALL {
+        for planted in page.planted {
+            let wanted = page.planted.iter().filter(|other| *other == planted).count();
+            let found = findings.iter().filter(|finding| is_of(finding, page, planted)).count();
+            if found < wanted {
+                missing.push(format!("{}: {planted:?}, {found} of {wanted}", page.route()));
+            }
+        }
+    }
+    missing
+}
+
+/// A finding that nobody planted. Statements that are slow by accident, on a busy machine, are not counted.
+fn is_wrong(finding: &Json) -> bool {
+    let is_planted =
+        Page::ALL.iter().any(|page| page.planted.iter().any(|planted| is_of(finding, page, planted)));
+    !is_planted && finding["kind"] != Fault::SlowStatement.name()
+}
+
+#[test]
+fn every_planted_fault_is_found_and_no_other() {
+    with_each_server(|server| {
+        let proxy = TestProxy::to(&address(&server));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            pgtally_demo::seed(&server.url("postgres")).await.unwrap();
+            let app = App::start(&proxy.url("postgres")).await.unwrap();
+            let visits = pgtally_demo::visit(app.address(), 3, |_| ()).await.unwrap();
+            assert_eq!(visits.requests, 3 * Page::ALL.len());
+            app.stop().await;
+        });
+        let requests = proxy.settled_requests(3 * Page::ALL.len());
+        let found = || Some(proxy.findings()).filter(|findings| missing(findings).is_empty());
+        let findings = support::try_wait_for(found).unwrap_or_else(|| {
+            panic!("missing {:#?} in {:#?}", missing(&proxy.findings()), proxy.findings());
+        });
+        let wrong: Vec<_> = findings.iter().filter(|finding| is_wrong(finding)).collect();
+        assert!(wrong.is_empty(), "{wrong:#?}");
+        wait_for("all pages among the requests", || {
+            let is_seen = |page: &Page| requests.iter().any(|request| request["route"] == page.route());
+            Page::ALL.iter().all(is_seen).then_some(())
+        });
+    });
+}
