@@ -36,7 +36,7 @@ instructions() {
 
 "$binary" | while read -r name; do
     case $name in
-        lexer/*-1000*) iterations=50 ;;
+        *-1000*) iterations=100 ;;
         *) iterations=4000 ;;
     esac
     once=$(instructions "$name" "$iterations")

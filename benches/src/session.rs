@@ -53,7 +53,7 @@ impl Scenario {
     }
 
     /// All that are measured.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::new("observer/simple", Mode::Simple, false, 1),
         Self::new("observer/simple-50-rows", Mode::Simple, false, 50),
         Self::new("observer/simple-tagged", Mode::Simple, true, 1),
@@ -64,6 +64,8 @@ impl Scenario {
         Self::new("observer/extended-tagged-50-rows", Mode::Extended, true, 50),
         Self::new("observer/prepared", Mode::Prepared, false, 1),
         Self::new("observer/prepared-50-rows", Mode::Prepared, false, 50),
+        // More than anybody samples: what a row costs that is only counted.
+        Self::new("observer/prepared-1000-rows", Mode::Prepared, false, 1_000),
     ];
 }
 
