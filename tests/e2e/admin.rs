@@ -39,7 +39,8 @@ const FAMILIES: [&str; 27] = [
     "upstream_up",
 ];
 
-const TAG: &str = "/*traceparent='00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01',route='%2Forders'*/";
+const TAG: &str =
+    "/*traceparent='00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01',route='%2Forders'*/";
 
 /// A statement of a tagged request, with its answer.
 fn run(client: &mut Peer, upstream: &mut Peer, text: &str, answer: &[u8]) {
@@ -90,13 +91,19 @@ fn every_metric_has_its_name_and_a_help() {
     let (helped, typed) = (names("# HELP "), names("# TYPE "));
     assert_eq!(helped, typed);
     // What counts only trouble has no series before there is any, unless its labels are known beforehand.
-    let quiet = ["label_overflow_total", "observations_dropped_total", "cancel_requests_total", "sessions_blind_total"];
+    let quiet = [
+        "label_overflow_total",
+        "observations_dropped_total",
+        "cancel_requests_total",
+        "sessions_blind_total",
+    ];
     for family in FAMILIES.iter().filter(|family| !quiet.contains(family)) {
         assert!(helped.contains(&format!("pgtally_{family}")), "{family} is missing in\n{text}");
     }
     for line in text.lines().filter(|line| !line.starts_with('#')) {
         let name = line.split(['{', ' ']).next().unwrap();
-        let family = ["_bucket", "_sum", "_count"].iter().find_map(|end| name.strip_suffix(end)).unwrap_or(name);
+        let family =
+            ["_bucket", "_sum", "_count"].iter().find_map(|end| name.strip_suffix(end)).unwrap_or(name);
         assert!(helped.contains(name) || helped.contains(family), "{line}");
         assert!(name.starts_with("pgtally_") || name.starts_with("process_"), "{line}");
         assert!(!line.contains("SELECT") && !line.contains("127.0.0.1"), "{line}");
@@ -120,7 +127,8 @@ fn findings_have_their_fields() {
     let answer = proxy.json("/api/v1/findings");
     check_fields(&answer, "schema_version, complete, findings");
     assert_eq!(answer["complete"], true);
-    let duplicate = proxy.findings().into_iter().find(|finding| finding["kind"] == "duplicate").expect("a duplicate");
+    let duplicate =
+        proxy.findings().into_iter().find(|finding| finding["kind"] == "duplicate").expect("a duplicate");
     check_fields(
         &duplicate,
         "id, kind, severity, confidence, state, route, attribution, fingerprint, statement, parent_fingerprint, \
@@ -133,7 +141,9 @@ fn findings_have_their_fields() {
     assert_eq!(duplicate["repeat"], 4);
     assert_eq!(duplicate["statement"], "SELECT name FROM users WHERE id = $1");
     let is_hex = |value: &Json| {
-        value.as_str().is_some_and(|text| text.len() == 16 && text.bytes().all(|digit| digit.is_ascii_hexdigit()))
+        value
+            .as_str()
+            .is_some_and(|text| text.len() == 16 && text.bytes().all(|digit| digit.is_ascii_hexdigit()))
     };
     assert!(is_hex(&duplicate["id"]) && is_hex(&duplicate["fingerprint"]), "{duplicate}");
 }

@@ -18,7 +18,8 @@ fn a_cancel_request_is_forwarded_verbatim_and_closes_after_the_upstream() {
     drop(server_side);
     assert!(canceller.rest().is_empty(), "closed without a word");
 
-    let answer = [backend::report(b'E', "ERROR", "57014", "canceling statement"), backend::ready(b'I')].concat();
+    let answer =
+        [backend::report(b'E', "ERROR", "57014", "canceling statement"), backend::ready(b'I')].concat();
     upstream.send(&answer);
     client.expect(&answer);
     proxy.wait_for_metric("pgtally_cancel_requests_total{result=\"forwarded\"}", 1.0);

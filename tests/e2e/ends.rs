@@ -13,7 +13,8 @@ fn a_server_that_dies_in_an_answer_leaves_what_it_said() {
     let (mut client, mut upstream) = fake.session(proxy.address());
     client.send(&frontend::query("SELECT id FROM events"));
     upstream.expect(&frontend::query("SELECT id FROM events"));
-    let said = [backend::row_description(&[]), backend::data_row(&[]), backend::data_row(&[])[..3].to_vec()].concat();
+    let said = [backend::row_description(&[]), backend::data_row(&[]), backend::data_row(&[])[..3].to_vec()]
+        .concat();
     upstream.send(&said);
     drop(upstream);
     assert_eq!(client.rest(), said);
@@ -25,7 +26,8 @@ fn a_fatal_error_is_the_last_word() {
     let fake = FakePostgres::tcp();
     let proxy = TestProxy::to(fake.address());
     let (mut client, mut upstream) = fake.session(proxy.address());
-    let fatal = backend::report(b'E', "FATAL", "57P01", "terminating connection due to administrator command");
+    let fatal =
+        backend::report(b'E', "FATAL", "57P01", "terminating connection due to administrator command");
     upstream.send(&fatal);
     drop(upstream);
     assert_eq!(client.rest(), fatal, "and nothing of ours behind it");

@@ -37,7 +37,8 @@ impl Application {
             Column { label: "author", type_oid: 23, origin: (16_390, 3) },
         ];
         let rows = authors.iter().enumerate();
-        let rows = rows.map(|(id, author)| backend::data_row(&[Value::text(1_000 + id), Value::text(author)]));
+        let rows =
+            rows.map(|(id, author)| backend::data_row(&[Value::text(1_000 + id), Value::text(author)]));
         let answer = [
             backend::row_description(&columns),
             rows.collect::<Vec<_>>().concat(),
@@ -72,7 +73,10 @@ fn an_n_plus_one_is_proven_with_its_parent_column() {
     assert_eq!(finding["statement"], "SELECT name FROM authors WHERE id = $1");
     assert!(finding["parent_statement"].as_str().is_some_and(|text| text.contains("posts")), "{finding}");
     assert_eq!(finding["route"], "/posts");
-    proxy.wait_for_metric("pgtally_findings_open{kind=\"n_plus_one\",severity=\"warning\",state=\"new\"}", 1.0);
+    proxy.wait_for_metric(
+        "pgtally_findings_open{kind=\"n_plus_one\",severity=\"warning\",state=\"new\"}",
+        1.0,
+    );
     assert_eq!(proxy.findings().len(), 1);
 }
 
@@ -85,7 +89,9 @@ fn one_finding_however_often_it_is_found() {
         application.posts(&[11, 12, 13, 14, 15, 16]);
         (11..=16).for_each(|author| application.author(author));
     }
-    wait_for("three requests in one finding", || (finding(&proxy, "n_plus_one")["requests"] == 3).then_some(()));
+    wait_for("three requests in one finding", || {
+        (finding(&proxy, "n_plus_one")["requests"] == 3).then_some(())
+    });
     assert_eq!(proxy.findings().len(), 1);
 }
 
@@ -112,10 +118,12 @@ fn a_pipeline_is_no_loop_and_a_list_no_finding() {
     let proxy = TestProxy::to(fake.address());
     let mut application = Application::new(&fake, &proxy, "/posts", 1);
     application.posts(&[11, 12, 13, 14, 15, 16]);
-    application.run("SELECT name FROM authors WHERE id IN (11, 12, 13, 14, 15, 16)", &backend::done("SELECT 6"));
+    application
+        .run("SELECT name FROM authors WHERE id IN (11, 12, 13, 14, 15, 16)", &backend::done("SELECT 6"));
     let tag = application.tag.clone();
-    let messages: Vec<_> =
-        (11..=16).map(|id| frontend::query(&format!("SELECT name FROM authors WHERE id = {id} {tag}"))).collect();
+    let messages: Vec<_> = (11..=16)
+        .map(|id| frontend::query(&format!("SELECT name FROM authors WHERE id = {id} {tag}")))
+        .collect();
     application.client.send(&messages.concat());
     application.upstream.expect(&messages.concat());
     let answers = backend::done("SELECT 1").repeat(messages.len());
@@ -132,7 +140,8 @@ fn a_write_per_row_is_found() {
     let proxy = TestProxy::to(fake.address());
     let mut application = Application::new(&fake, &proxy, "/import", 1);
     for id in 0..12 {
-        application.run(&format!("INSERT INTO contacts (name) VALUES ('c{id}')"), &backend::done("INSERT 0 1"));
+        application
+            .run(&format!("INSERT INTO contacts (name) VALUES ('c{id}')"), &backend::done("INSERT 0 1"));
     }
     assert_eq!(finding(&proxy, "n_plus_one_write")["repeat"], 12);
 }

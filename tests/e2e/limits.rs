@@ -123,7 +123,10 @@ fn ten_thousand_statements_of_one_request_are_all_counted() {
     assert_eq!(requests.len(), 1, "{requests:?}");
     assert_eq!(requests[0]["queries"], STATEMENTS);
     assert_eq!(requests[0]["complete"], false, "not all of them are recorded");
-    proxy.wait_for_metric("pgtally_observations_dropped_total{reason=\"records\"}", (STATEMENTS - 2_000) as f64);
+    proxy.wait_for_metric(
+        "pgtally_observations_dropped_total{reason=\"records\"}",
+        (STATEMENTS - 2_000) as f64,
+    );
     client.send(&frontend::terminate());
     answering.join().unwrap();
 }
@@ -135,7 +138,8 @@ fn a_pipeline_of_ten_thousand_groups_is_followed() {
     let fake = FakePostgres::tcp();
     let proxy = TestProxy::to(fake.address());
     let (mut client, mut upstream) = fake.session(proxy.address());
-    let group = frontend::extended("SELECT name FROM users WHERE id = $1", &[23], &[wire::Value::text(7)], false);
+    let group =
+        frontend::extended("SELECT name FROM users WHERE id = $1", &[23], &[wire::Value::text(7)], false);
     let (group_bytes, mut sender) = (group.len(), client.duplicate());
     let sending = std::thread::spawn(move || sender.send(&group.repeat(GROUPS)));
     upstream.skip(group_bytes * GROUPS);

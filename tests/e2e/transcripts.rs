@@ -14,7 +14,8 @@ fn transcripts() -> Vec<(PathBuf, Transcript)> {
     paths.sort();
     let read = |path: PathBuf| {
         let text = fs::read_to_string(&path).unwrap();
-        let transcript = Transcript::read(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let transcript =
+            Transcript::read(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         (path, transcript)
     };
     paths.into_iter().map(read).collect()

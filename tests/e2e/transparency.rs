@@ -17,7 +17,8 @@ struct Turn {
 
 fn play(client: &mut Peer, upstream: &mut Peer, turns: &[Turn]) {
     for turn in turns {
-        let (from, to) = if turn.is_client { (&mut *client, &mut *upstream) } else { (&mut *upstream, &mut *client) };
+        let (from, to) =
+            if turn.is_client { (&mut *client, &mut *upstream) } else { (&mut *upstream, &mut *client) };
         turn.bytes.chunks(turn.piece).for_each(|piece| from.send(piece));
         to.expect(&turn.bytes);
     }
@@ -54,8 +55,11 @@ fn upstream_bytes() -> impl Strategy<Value = Vec<u8>> {
 fn turn() -> impl Strategy<Value = Turn> {
     let client = client_bytes().prop_map(|bytes| (true, bytes));
     let upstream = upstream_bytes().prop_map(|bytes| (false, bytes));
-    (prop_oneof![client, upstream], 1_usize..64)
-        .prop_map(|((is_client, bytes), piece)| Turn { is_client, bytes, piece })
+    (prop_oneof![client, upstream], 1_usize..64).prop_map(|((is_client, bytes), piece)| Turn {
+        is_client,
+        bytes,
+        piece,
+    })
 }
 
 #[test]
@@ -77,17 +81,18 @@ fn big_messages_pass_both_ways_at_once() {
     let proxy = TestProxy::to(fake.address());
     let (client, upstream) = fake.session(proxy.address());
     let body: Vec<u8> = (0..BYTES).map(|at| (at % 251) as u8).collect();
-    let threads = [(client.duplicate(), client), (upstream.duplicate(), upstream)].map(|(mut sender, mut receiver)| {
-        let body = body.clone();
-        let sending = std::thread::spawn({
+    let threads =
+        [(client.duplicate(), client), (upstream.duplicate(), upstream)].map(|(mut sender, mut receiver)| {
             let body = body.clone();
-            move || sender.send(&support::wire::message(b'd', &body))
+            let sending = std::thread::spawn({
+                let body = body.clone();
+                move || sender.send(&support::wire::message(b'd', &body))
+            });
+            std::thread::spawn(move || {
+                assert!(receiver.frame().body == body);
+                sending.join().unwrap();
+            })
         });
-        std::thread::spawn(move || {
-            assert!(receiver.frame().body == body);
-            sending.join().unwrap();
-        })
-    });
     for thread in threads {
         thread.join().unwrap();
     }

@@ -131,7 +131,10 @@ impl TestProxy {
     pub fn metric_sum(&self, family: &str, label: &str) -> f64 {
         let (_, text) = self.request("GET", "/metrics");
         let of_family = text.lines().filter_map(|line| line.strip_prefix(family)?.strip_prefix('{'));
-        of_family.filter(|line| line.contains(label)).filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+        of_family
+            .filter(|line| line.contains(label))
+            .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
+            .sum()
     }
 
     /// Waits until the metric is `expected`.

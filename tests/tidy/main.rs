@@ -30,7 +30,8 @@ fn root() -> PathBuf {
 /// Names in the `[dependencies]` section of a crate; `[dev-dependencies]` are its own business.
 fn dependencies(krate: &str) -> BTreeSet<String> {
     let manifest = fs::read_to_string(root().join("crates").join(krate).join("Cargo.toml")).unwrap();
-    let section = manifest.split("\n[").find_map(|section| section.strip_prefix("dependencies]")).unwrap_or_default();
+    let section =
+        manifest.split("\n[").find_map(|section| section.strip_prefix("dependencies]")).unwrap_or_default();
     let names = section.lines().filter_map(|line| line.split(['.', '=', ' ']).next());
     names.filter(|name| !name.is_empty() && !name.starts_with('#')).map(str::to_owned).collect()
 }
@@ -68,7 +69,8 @@ fn crates_know_only_what_they_may() {
 fn pure_crates_stay_pure() {
     for krate in PURE {
         for dependency in dependencies(krate) {
-            let is_fine = dependency.starts_with("pgtally-") || PURE_DEPENDENCIES.contains(&dependency.as_str());
+            let is_fine =
+                dependency.starts_with("pgtally-") || PURE_DEPENDENCIES.contains(&dependency.as_str());
             assert!(is_fine, "{krate} uses {dependency}");
         }
         let clippy = root().join("crates").join(krate).join("clippy.toml");
@@ -98,7 +100,8 @@ fn every_source_file_says_what_it_is_for() {
 #[test]
 fn nothing_speaks_of_the_place_where_it_was_written() {
     // Put together here, so that this file does not hold them either.
-    let words = [["/wo", "rk/"], ["/tmp/", "target"], ["/ro", "ot/"], ["/bri", "efs"], ["static.crates", ".io"]];
+    let words =
+        [["/wo", "rk/"], ["/tmp/", "target"], ["/ro", "ot/"], ["/bri", "efs"], ["static.crates", ".io"]];
     let mut paths = Vec::new();
     files(&root(), &mut paths);
     let mut found = Vec::new();
