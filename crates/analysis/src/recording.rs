@@ -171,10 +171,10 @@ impl Recording {
         run.rows += 1;
         run.bytes += u64::from(frame.length);
         if frame.tag == backend::DATA_ROW {
+            execution.learn_columns();
             self.sample(execution, frame.body);
         }
     }
-            execution.learn_columns();
 
     /// Hashes the key-like cells of a row that belongs to a result of several rows.
     fn sample(&mut self, execution: &mut Execution, body: &[u8]) {
