@@ -187,3 +187,49 @@ fn a_client_that_never_reads_holds_up_only_itself() {
     lazy.expect(&answer);
     sending.join().unwrap();
 }
+
+#[test]
+fn more_unanswered_messages_than_are_followed_make_blind() {
+    const SYNCS: usize = 200_100;
+    let _alone = alone();
+    let fake = FakePostgres::tcp();
+    let proxy = TestProxy::to(fake.address());
+    let (mut client, mut upstream) = fake.session(proxy.address());
+    let mut sender = client.duplicate();
+    let sending = std::thread::spawn(move || sender.send(&frontend::sync().repeat(SYNCS)));
+    upstream.skip(frontend::sync().len() * SYNCS);
+    sending.join().unwrap();
+    proxy.wait_for_metric("pgtally_sessions_blind_total{reason=\"pending_overflow\"}", 1.0);
+    upstream.send(&backend::ready(b'I'));
+    client.expect(&backend::ready(b'I'));
+}
+
+#[test]
+fn statements_beyond_those_tracked_are_counted_without_a_text() {
+    const TRACKED: usize = 4_096;
+    let _alone = alone();
+    let fake = FakePostgres::tcp();
+    let proxy = TestProxy::to(fake.address());
+    let (mut client, mut upstream) = fake.session(proxy.address());
+    for number in 0..=TRACKED {
+        let parse = frontend::parse(&format!("s{number}"), "SELECT name FROM users", &[]);
+        let messages = [parse, frontend::sync()].concat();
+        client.send(&messages);
+        upstream.expect(&messages);
+        upstream.send(&[wire::message(b'1', b""), backend::ready(b'I')].concat());
+        client.skip(wire::message(b'1', b"").len() + backend::ready(b'I').len());
+    }
+    let last = format!("s{TRACKED}");
+    let messages =
+        [frontend::bind("", &last, &[], false), frontend::execute("", 0), frontend::sync()].concat();
+    client.send(&messages);
+    upstream.expect(&messages);
+    let answer = [wire::message(b'2', b""), backend::done("SELECT 3")].concat();
+    upstream.send(&answer);
+    client.expect(&answer);
+    proxy.wait_for_sum("pgtally_queries_total", "source", 1.0);
+    let requests = proxy.settled_requests(1);
+    assert_eq!(requests[0]["statements"][0]["rows"], 3, "{requests:?}");
+    assert!(proxy.metric("pgtally_observations_dropped_total{reason=\"statements\"}") > 0.5);
+    assert!(proxy.metric_sum("pgtally_sessions_blind_total", "") < 0.5);
+}

@@ -9,6 +9,7 @@ mod cancel;
 mod ends;
 mod fail_open;
 mod findings;
+mod hostile;
 mod limits;
 mod startup;
 mod transcripts;

@@ -72,6 +72,7 @@ fn any_bytes_pass_unchanged_in_any_pieces() {
         client.finish();
         prop_assert!(upstream.rest().is_empty());
     });
+    assert!(proxy.metric("pgtally_sessions_blind_total{reason=\"panic\"}") < 0.5, "the observer panicked");
 }
 
 #[test]
