@@ -215,6 +215,11 @@ impl Attributor {
             self.begin_unit(level);
         }
         let unit = match self.unit.take() {
+            // Something ran outside: the transaction was only a part of this unit.
+            Some(unit) if unit.attribution == Attribution::Transaction && !self.in_transaction => {
+                let route = unit.route.clone().or(route);
+                Rc::new(RequestName::new(self.next_level, Arc::clone(&unit.key), route))
+            }
             Some(unit) if unit.route.is_some() || route.is_none() => unit,
             Some(unit) => Rc::new(RequestName::new(unit.attribution, Arc::clone(&unit.key), route)),
             None => {
@@ -271,6 +276,9 @@ impl Attributor {
 
     fn begin_transaction(&mut self) {
         if !self.in_transaction {
+            if self.unit.as_ref().is_some_and(|unit| unit.attribution == Attribution::Transaction) {
+                self.begin_unit(self.next_level);
+            }
             self.in_transaction = true;
             self.is_ping_transaction = true;
             self.transactions += 1;
@@ -288,9 +296,6 @@ impl Attributor {
         self.local_request = None;
         self.local_environment = None;
         self.transaction_request = None;
-        if self.unit.as_ref().is_some_and(|unit| unit.attribution == Attribution::Transaction) {
-            self.unit = None;
-        }
     }
 
     /// The server is ready: its word on the transaction is the truth. Tells whether the current unit is over.
@@ -298,6 +303,15 @@ impl Attributor {
         match status {
             TransactionStatus::Idle => self.end_transaction(false),
             TransactionStatus::Open | TransactionStatus::Failed => self.begin_transaction(),
+        }
+        self.unit.is_none()
+    }
+
+    /// A statement that is not counted has failed. Tells whether the current unit is over.
+    pub(crate) fn failed(&mut self, command: Command, sent: Moment) -> bool {
+        self.is_inheritance_over |= self.note_gap(sent) > INHERIT_NS;
+        if command == Command::Commit {
+            self.end_transaction(true);
         }
         self.unit.is_none()
     }

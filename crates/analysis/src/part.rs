@@ -9,7 +9,7 @@ use crate::attribution::RequestName;
 use crate::columns::{ColumnPlan, RowHashes};
 use crate::counters::{Counters, Dropped};
 use crate::limits::{RECORDS_MAX, SAMPLE_BYTES_MAX, SAMPLE_ROWS_MAX, SAMPLES_MAX};
-use crate::record::{KeyValue, Moment, Origin, RequestPart, RowSample, StatementRecord};
+use crate::record::{Attribution, KeyValue, Moment, Origin, RequestPart, RowSample, StatementRecord};
 use crate::tagset::TagSet;
 
 /// `text` cut to at most `bytes_max` bytes, at a character.
@@ -74,7 +74,12 @@ impl PartRecorder {
     }
 
     pub(crate) fn is_of(&self, name: &RequestName) -> bool {
-        self.part.attribution == name.attribution && self.part.key == name.key
+        self.part.attribution.is_request() == name.attribution.is_request() && self.part.key == name.key
+    }
+
+    /// Takes over how the request is known by now: a transaction may turn out to be only a part of its unit.
+    pub(crate) fn relabel(&mut self, attribution: Attribution) {
+        self.part.attribution = attribution;
     }
 
     /// Takes over what a statement's tags tell beyond the request's name.
@@ -199,6 +204,13 @@ impl PartRecorder {
         self.sample_values += columns;
         while self.sample_values * size_of::<u32>() > SAMPLE_BYTES_MAX {
             self.give_up_sample(index);
+        }
+    }
+
+    /// Adds rows to the size of the sample at `index` that were not looked at.
+    pub(crate) fn count_rows(&mut self, index: usize, rows: u64) {
+        if let Some(sample) = self.part.samples.get_mut(index) {
+            sample.rows = sample.rows.saturating_add(rows);
         }
     }
 

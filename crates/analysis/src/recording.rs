@@ -11,7 +11,7 @@ use pgtally_protocol::{Described, Failure, Frame, Outcome, Step, TransactionStat
 use crate::attribution::{Arrival, Attributor};
 use crate::counters::{DatabaseIndex, Dropped};
 use crate::execution::{Execution, Mark, Observed, Run};
-use crate::limits::{CURSORS_MAX, NAME_BYTES_MAX};
+use crate::limits::{CURSORS_MAX, NAME_BYTES_MAX, SAMPLE_ROWS_MAX};
 use crate::part::{PartRecorder, RecordPlace, cut};
 use crate::record::{Moment, Origin, StatementRecord};
 use crate::texts::{Statement, WorkerShape};
@@ -143,6 +143,9 @@ impl Recording {
                 PartRecorder::new(&name, self.serial, self.session, self.origin.clone(), mark.sent);
             self.recorder = Some(Box::new(recorder));
         }
+        if let Some(recorder) = &mut self.recorder {
+            recorder.relabel(name.attribution);
+        }
         if let (Some(recorder), Some(tags)) = (&mut self.recorder, &execution.tags) {
             recorder.learn(tags);
         }
@@ -170,7 +173,7 @@ impl Recording {
         let run = &mut execution.run;
         run.rows += 1;
         run.bytes += u64::from(frame.length);
-        if frame.tag == backend::DATA_ROW {
+        if frame.tag == backend::DATA_ROW && run.rows <= SAMPLE_ROWS_MAX as u64 {
             execution.learn_columns();
             self.sample(execution, frame.body);
         }
@@ -217,6 +220,15 @@ impl Recording {
         execution.run.sample = Some((recorder.serial, sample));
     }
 
+    /// Rows beyond those looked at still belong to the sample's size.
+    fn count_unsampled(&mut self, run: &Run) {
+        if let (Some((serial, index)), Some(recorder)) = (run.sample, self.recorder.as_deref_mut())
+            && serial == recorder.serial
+        {
+            recorder.count_rows(index, run.rows.saturating_sub(SAMPLE_ROWS_MAX as u64));
+        }
+    }
+
     fn completed(
         &mut self,
         execution: &mut Execution,
@@ -231,6 +243,7 @@ impl Recording {
             return self.control(Command::Empty, execution, mark, now, worker);
         }
         self.begin(execution, mark, now, worker);
+        self.count_unsampled(&execution.run);
         let rows = match outcome {
             Outcome::Completed(complete) => complete.rows,
             Outcome::Empty | Outcome::Suspended => execution.run.rows,
@@ -260,6 +273,9 @@ impl Recording {
             self.begin(execution, mark, now, worker);
             self.counted(execution, mark, 0, Some(error.sqlstate), now, worker);
         } else {
+            if self.attributor.failed(command, mark.sent) && self.is_recording_unit() {
+                self.hand_over(worker);
+            }
             self.attributor.ended(now);
         }
     }

@@ -253,11 +253,7 @@ impl Texts {
         }
         let shape = self.old.remove(&fingerprint).unwrap_or_else(|| {
             self.announce(text, statement, dialect);
-            Rc::new(WorkerShape {
-                fingerprint,
-                plan: RefCell::new(None),
-                counters: Cell::default(),
-            })
+            Rc::new(WorkerShape { fingerprint, plan: RefCell::new(None), counters: Cell::default() })
         });
         if self.young.len() >= SHAPES_MAX {
             self.old = std::mem::take(&mut self.young);

@@ -56,6 +56,7 @@ fn play_with(mut attributor: Attributor, script: &str) -> String {
                 attributor.control(arrival(command));
                 status = TransactionStatus::Idle;
             }
+            "bad" => drop(attributor.failed(Command::Select, Moment(clock))),
             "discard" => drop(attributor.control(arrival(Command::DiscardAll))),
             "reset" => drop(attributor.control(arrival(Command::ResetAll))),
             "ping" => drop(attributor.control(arrival(Command::Ping))),
@@ -119,7 +120,9 @@ fn a_marker_ends_and_begins_units() {
 fn transactions_are_units_only_where_nothing_runs_outside() {
     check("begin q q commit begin q rollback", "transaction:#1 transaction:#1 transaction:#2");
     check("q begin q commit q", "session:#1 session:#1 session:#1");
-    check("begin q commit q begin q commit", "transaction:#1 session:#2 session:#2");
+    check("begin q commit q begin q commit", "transaction:#1 session:#1 session:#1");
+    check("q +200 begin q commit q +200 q", "session:#1 transaction:#2 idle:#2 idle:#3");
+    check("q +200 bad q", "session:#1 idle:#2");
     check("q +200 begin q commit begin q commit", "session:#1 transaction:#2 transaction:#3");
 }
 
@@ -162,7 +165,7 @@ fn the_setting_may_carry_a_route() {
     attributor.set("pgtally.request", SettingScope::Session, Some(b"route=/posts,id=7"));
     let arrival = Arrival { command: Command::Select, tags: None, has_fresh_tags: true, sent: Moment(0) };
     let name = attributor.attribute(arrival);
-    assert_eq!((name.key.as_ref(), name.route.as_deref()), ("7", Some("/posts")));
+    assert_eq!((name.key.as_ref(), name.route.as_deref()), ("guc:7", Some("/posts")));
     attributor.set("pgtally.request", SettingScope::Session, Some(b"route=/posts"));
     let first = attributor.attribute(arrival);
     attributor.set("pgtally.request", SettingScope::Session, Some(b"route=/posts"));

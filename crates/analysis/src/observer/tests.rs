@@ -145,7 +145,7 @@ fn rows_of_a_fetch_belong_to_its_declare() {
     for _ in 0..2 {
         session.query(
             "FETCH FORWARD 2 FROM c",
-            &posts()[..].iter().cloned().take(3).chain([complete("FETCH 2")]).collect::<Vec<_>>(),
+            &posts().iter().take(3).cloned().chain([complete("FETCH 2")]).collect::<Vec<_>>(),
         );
     }
     let part = session.part();
