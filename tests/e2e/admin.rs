@@ -196,3 +196,30 @@ fn reset_forgets_findings_and_requests_but_no_counter() {
     assert!(proxy.requests().is_empty());
     assert!((proxy.metric_sum("pgtally_queries_total", SELECTS) - 5.0).abs() < 0.5);
 }
+
+#[test]
+fn a_token_guards_what_shows_statements_and_nothing_else() {
+    let fake = FakePostgres::tcp();
+    let proxy = TestProxy::with(fake.address(), &[("admin.token", "0123456789abcdef")]);
+    for path in ["/livez", "/readyz", "/metrics"] {
+        assert_eq!(proxy.request("GET", path).0, 200, "{path}");
+    }
+    for path in ["/api/v1/findings", "/api/v1/requests", "/api/v1/requests/x"] {
+        assert_eq!(proxy.request("GET", path).0, 401, "{path}");
+        let wrong = [("Authorization", "Bearer 0123456789abcdeF")];
+        assert_eq!(proxy.request_with_headers("GET", path, &wrong).0, 401, "{path}");
+    }
+    assert_eq!(proxy.request("POST", "/api/v1/reset").0, 401);
+    let right = [("Authorization", "Bearer 0123456789abcdef")];
+    assert_eq!(proxy.request_with_headers("GET", "/api/v1/findings", &right).0, 200);
+    assert_eq!(proxy.request_with_headers("POST", "/api/v1/reset", &right).0, 200);
+}
+
+#[test]
+fn no_web_page_reaches_the_api_through_a_name_of_its_own() {
+    let fake = FakePostgres::tcp();
+    let proxy = TestProxy::to(fake.address());
+    let rebound = [("Host", "rebound.example")];
+    assert_eq!(proxy.request_with_headers("GET", "/api/v1/findings", &rebound).0, 403);
+    assert_eq!(proxy.request_with_headers("POST", "/api/v1/reset", &rebound).0, 403);
+}

@@ -69,18 +69,22 @@ impl TestProxy {
     /// Status and body of an admin request.
     #[must_use]
     pub fn request(&self, method: &str, path: &str) -> (u16, String) {
-        let agent: ureq::Agent = ureq::Agent::config_builder()
-            .http_status_as_error(false)
-            .timeout_global(Some(DEADLINE))
-            .build()
-            .into();
-        let url = format!("http://{}{path}", self.admin);
-        let answer = match method {
-            "GET" => agent.get(url).call(),
-            "POST" => agent.post(url).send_empty(),
-            _ => panic!("{method} is not spoken here"),
-        };
-        let mut answer = answer.expect("an answer of the admin listener");
+        self.request_with_headers(method, path, &[])
+    }
+
+    /// As [`TestProxy::request`], with headers.
+    #[must_use]
+    pub fn request_with_headers(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> (u16, String) {
+        let config =
+            ureq::Agent::config_builder().http_status_as_error(false).allow_non_standard_methods(true);
+        let agent: ureq::Agent = config.timeout_global(Some(DEADLINE)).build().into();
+        let mut request =
+            ureq::http::Request::builder().method(method).uri(format!("http://{}{path}", self.admin));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let mut answer =
+            agent.run(request.body(()).expect("a request")).expect("an answer of the admin listener");
         let body =
             answer.body_mut().with_config().limit(64 * 1024 * 1024).read_to_string().expect("its body");
         (answer.status().as_u16(), body)

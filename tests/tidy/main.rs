@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// Every crate of ours with the crates of ours it may use. Dependencies point one way: shell, analysis, bottom.
 const ALLOWED: [(&str, &[&str]); 7] = [
@@ -36,14 +37,27 @@ fn dependencies(krate: &str) -> BTreeSet<String> {
     names.filter(|name| !name.is_empty() && !name.starts_with('#')).map(str::to_owned).collect()
 }
 
-/// All files that git would track below `folder`, as far as their names tell.
-fn files(folder: &Path, found: &mut Vec<PathBuf>) {
-    const SKIPPED: [&str; 6] = ["target", ".git", ".cache", "node_modules", "results", "__pycache__"];
+/// All files of the repository: those git knows, or without git (in an unpacked archive) all there are.
+fn repository() -> Vec<PathBuf> {
+    let listed = Command::new("git").arg("-C").arg(root()).args(["ls-files", "-z"]).output();
+    if let Some(listed) = listed.ok().filter(|listed| listed.status.success()) {
+        let names = String::from_utf8_lossy(&listed.stdout).into_owned();
+        let paths = names.split('\0').filter(|name| !name.is_empty()).map(|name| root().join(name));
+        // What is deleted and not yet committed is still listed.
+        return paths.filter(|path| path.is_file()).collect();
+    }
+    let mut found = Vec::new();
+    walk(&root(), &mut found);
+    found
+}
+
+fn walk(folder: &Path, found: &mut Vec<PathBuf>) {
+    const SKIPPED: [&str; 3] = ["target", ".cache", "node_modules"];
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
-        let name = path.file_name().unwrap().to_string_lossy().into_owned();
-        if path.is_dir() && !SKIPPED.contains(&name.as_str()) {
-            files(&path, found);
+        let is_skipped = path.file_name().is_some_and(|name| SKIPPED.iter().any(|skipped| name == *skipped));
+        if path.is_dir() && !is_skipped {
+            walk(&path, found);
         } else if path.is_file() {
             found.push(path);
         }
@@ -81,10 +95,7 @@ fn pure_crates_stay_pure() {
 
 #[test]
 fn every_source_file_says_what_it_is_for() {
-    let mut paths = Vec::new();
-    for folder in ["crates", "tests"] {
-        files(&root().join(folder), &mut paths);
-    }
+    let paths = repository();
     let sources = paths.iter().filter(|path| path.extension().is_some_and(|extension| extension == "rs"));
     let mut silent = Vec::new();
     for path in sources {
@@ -102,8 +113,7 @@ fn nothing_speaks_of_the_place_where_it_was_written() {
     // Put together here, so that this file does not hold them either.
     let words =
         [["/wo", "rk/"], ["/tmp/", "target"], ["/ro", "ot/"], ["/bri", "efs"], ["static.crates", ".io"]];
-    let mut paths = Vec::new();
-    files(&root(), &mut paths);
+    let paths = repository();
     let mut found = Vec::new();
     for path in paths.iter().filter(|path| path.file_name().is_some_and(|name| name != "Cargo.lock")) {
         let Ok(text) = fs::read_to_string(path) else { continue };
@@ -116,8 +126,8 @@ fn nothing_speaks_of_the_place_where_it_was_written() {
 
 #[test]
 fn transcripts_have_an_outcome() {
-    let mut paths = Vec::new();
-    files(&root().join("tests/fixtures/transcripts"), &mut paths);
+    let folder = root().join("tests/fixtures/transcripts");
+    let paths: Vec<_> = repository().into_iter().filter(|path| path.starts_with(&folder)).collect();
     assert!(paths.len() > 30);
     for path in paths {
         let text = fs::read_to_string(&path).unwrap();
