@@ -18,7 +18,10 @@ fn main() {
         \"shop_order\".\"state\", \"shop_order\".\"total\" FROM \"shop_order\" INNER JOIN \"shop_customer\" ON \
         (\"shop_order\".\"customer_id\" = \"shop_customer\".\"id\") WHERE (\"shop_customer\".\"country\" = 'DE' AND \
         \"shop_order\".\"created\" >= '2026-01-01'::date) ORDER BY \"shop_order\".\"id\" LIMIT 21";
-    let list = format!("SELECT id FROM t WHERE id IN ({})", (0..1000).map(|n| n.to_string()).collect::<Vec<_>>().join(", "));
+    let list = format!(
+        "SELECT id FROM t WHERE id IN ({})",
+        (0..1000).map(|n| n.to_string()).collect::<Vec<_>>().join(", ")
+    );
     let rows = format!("INSERT INTO t (a, b) VALUES {}", vec!["(1000, 'value')"; 1000].join(", "));
     for (name, text, rounds) in [
         ("primary key", "SELECT \"users\".* FROM \"users\" WHERE \"users\".\"id\" = $1 LIMIT 1", ROUNDS),

@@ -219,7 +219,7 @@ impl<T: Text> Walk<'_, '_, T> {
 
     fn constant(&self, start: usize, end: usize, role: Role) -> Parameter {
         let token = self.lexer.text().get(start..end).unwrap_or_default();
-        Parameter::literal(role, value::literal(token))
+        Parameter::literal(role, value::literal(token)).at(start, end)
     }
 
     /// At the name of a type: takes it with the string after it, as in `DATE '2020-01-01'`.
@@ -402,5 +402,5 @@ fn array_literal(role: Role, token: &[u8]) -> Parameter {
         }
         values.push(hash);
     });
-    Parameter { role, elements: values.len(), list_hash: values.finish(), value: Value::Literal(first) }
+    Parameter { elements: values.len(), list_hash: values.finish(), ..Parameter::literal(role, first) }
 }

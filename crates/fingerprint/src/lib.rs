@@ -3,6 +3,7 @@
 //! [`Scan`] walks one text as a client sent it (possibly several statements, comments, literals) and says for
 //! each statement: its [`Fingerprint`], its [`Command`], its parameters with their [`Role`]s, the setting or cursor
 //! it names. A `Scan` is reused from text to text, so a text of a known shape costs no allocation.
+//! [`Template`] recognises a text that differs from an earlier one in its literals only.
 //! [`normalize()`] writes the text of a new shape once; [`tags`] reads the comments.
 //!
 //! Deliberately absent: a parser. What needs a parse tree (tables, volatility) comes from libpg_query, off the hot
@@ -25,6 +26,7 @@ mod parameter;
 mod scan;
 mod setting;
 pub mod tags;
+mod template;
 mod utility;
 pub mod value;
 mod walk;
@@ -37,6 +39,7 @@ pub use normalize::{NORMALIZED_BYTES_MAX, Normalized, normalize};
 pub use parameter::{Parameter, Role, Value};
 pub use scan::{Dialect, Fingerprint, Scan, StatementScan};
 pub use setting::{Setting, SettingScope, name_hash};
+pub use template::{TEMPLATE_BYTES_MAX, Template};
 
 /// The value of a literal or identifier as it stands in a statement: quotes removed, escapes resolved, a bare word
 /// in lower case.

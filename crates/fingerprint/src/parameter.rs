@@ -1,5 +1,7 @@
 //! Parameters of a statement: what varies between statements of one fingerprint.
 
+use crate::lexer::offset;
+
 /// How a parameter (literal, `$n`, or folded list) takes part in the statement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Role {
@@ -45,15 +47,22 @@ pub struct Parameter {
     pub list_hash: u64,
     /// The value, or where it comes from.
     pub value: Value,
+    /// Start and end of the literal in the text; empty when it is none, or not a single one.
+    pub(crate) token: (u32, u32),
 }
 
 impl Parameter {
     pub(crate) fn literal(role: Role, hash: u32) -> Self {
-        Self { role, elements: 1, list_hash: hash.into(), value: Value::Literal(hash) }
+        Self { role, elements: 1, list_hash: hash.into(), value: Value::Literal(hash), token: (0, 0) }
+    }
+
+    /// Notes where the literal stands.
+    pub(crate) fn at(self, start: usize, end: usize) -> Self {
+        Self { token: (offset(start), offset(end)), ..self }
     }
 
     pub(crate) fn placeholder(role: Role, number: u64) -> Self {
         let first = u16::try_from(number).unwrap_or(u16::MAX);
-        Self { role, elements: 1, list_hash: 0, value: Value::Placeholder { first, count: 1 } }
+        Self { role, elements: 1, list_hash: 0, value: Value::Placeholder { first, count: 1 }, token: (0, 0) }
     }
 }

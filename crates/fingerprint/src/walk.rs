@@ -417,8 +417,9 @@ impl<'t, 'b, T: Text> Walk<'t, 'b, T> {
 
     pub(crate) fn literal_parameter(&mut self, token: Range<usize>) {
         let role = self.expected_role();
+        let (start, end) = (token.start, token.end);
         let token = self.lexer.text().get(token).unwrap_or_default();
-        self.parameter(Parameter::literal(role, value::literal(token)));
+        self.parameter(Parameter::literal(role, value::literal(token)).at(start, end));
     }
 
     pub(crate) fn expected_role(&mut self) -> Role {
