@@ -135,3 +135,13 @@ fn transcripts_have_an_outcome() {
         assert!(text.contains("\n== outcome\n"), "{}", path.display());
     }
 }
+
+#[test]
+fn no_leftovers_of_tools_are_kept() {
+    let is_leftover = |path: &PathBuf| {
+        let extension = path.extension().unwrap_or_default();
+        ["orig", "rej", "bak", "swp", "pyc", "profraw"].iter().any(|leftover| extension == *leftover)
+    };
+    let leftovers: Vec<_> = repository().into_iter().filter(is_leftover).collect();
+    assert!(leftovers.is_empty(), "{leftovers:?}");
+}
