@@ -22,6 +22,7 @@ mod settings;
 mod shape;
 mod store;
 mod tagset;
+mod templates;
 mod texts;
 mod worker;
 

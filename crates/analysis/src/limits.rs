@@ -24,6 +24,8 @@ pub const TEXTS_MAX: usize = 1_024;
 pub const TAG_SETS_MAX: usize = 256;
 /// Open cursors followed per session.
 pub const CURSORS_MAX: usize = 16;
+/// Names of one exchange's DEALLOCATEs that are followed; what is missed takes room until its name is used again.
+pub const DEALLOCATED_MAX: usize = 256;
 /// Shapes sampled per request part.
 pub const SAMPLES_MAX: usize = 16;
 /// Bytes of an id or route; longer ones are cut.
@@ -54,3 +56,7 @@ pub const TIMELINE_MAX: usize = 200;
 pub const DETECTIONS_MAX: usize = 100;
 /// New shapes of one worker that wait to be announced; more come only when the aggregator stands still.
 pub const NEW_SHAPES_MAX: usize = 4_096;
+/// Buckets of a worker's templates of texts with literals.
+pub const TEMPLATE_BUCKETS: usize = 256;
+/// Templates in a bucket: statements that begin with the same bytes.
+pub const TEMPLATES_PER_BUCKET: usize = 4;

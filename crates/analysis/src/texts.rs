@@ -1,6 +1,6 @@
 //! From a statement's text to its shape and parameter values, without allocation for what is known.
 //!
-//! Two tables per worker: a memo from the hash of a raw text to what scanning it gave (filled when a text is seen
+//! Three tables per worker: templates of texts that differ in their literals only (`templates.rs`), a memo from the hash of a raw text to what scanning it gave (filled when a text is seen
 //! the second time, so texts with inlined literals do not fill it), and the shapes by fingerprint in two
 //! generations (the older one is dropped when the younger is full, so the table is bounded and keeps what is used).
 
@@ -26,6 +26,7 @@ use crate::limits::{
 use crate::record::KeyValue;
 use crate::shape::Shape;
 use crate::tagset::{TagSet, TagSets};
+use crate::templates::Templates;
 
 /// A shape as one worker knows it, with what it counted since the last take.
 #[derive(Debug)]
@@ -115,6 +116,7 @@ enum Memo {
 pub(crate) struct Texts {
     scan: Scan,
     memo: Box<[Option<Memo>]>,
+    templates: Templates,
     young: FxHashMap<Fingerprint, Rc<WorkerShape>>,
     old: FxHashMap<Fingerprint, Rc<WorkerShape>>,
     /// Shapes counted since the last take.
@@ -129,6 +131,7 @@ impl Texts {
         Self {
             scan: Scan::new(),
             memo: (0..TEXTS_MAX).map(|_| None).collect(),
+            templates: Templates::new(),
             young: FxHashMap::default(),
             old: FxHashMap::default(),
             counted: Vec::new(),
@@ -167,6 +170,9 @@ impl Texts {
 
     /// What a `Query` text means.
     pub(crate) fn query(&mut self, text: Text<'_>, dialect: Dialect, tags: &mut TagSets) -> Analysed {
+        if let Some(statement) = self.of_template(text, dialect) {
+            return Analysed::Fresh(AnalysedText { first: Some(statement), ..AnalysedText::default() });
+        }
         let hash = hash_text(text, dialect, &[]);
         if let Some(Some(Memo::Query(known, analysed))) = self.memo.get(slot(hash))
             && *known == hash
@@ -174,12 +180,27 @@ impl Texts {
             return Analysed::Known(Rc::clone(analysed));
         }
         let analysed = self.analyse(text, dialect, tags);
+        if let Some(statement) = &analysed.first
+            && analysed.rest.is_empty()
+            && !text.is_cut
+        {
+            self.templates.learn(text.bytes, &self.scan, dialect, statement);
+        }
         if analysed.rest.len() < MEMO_STATEMENTS_MAX && self.is_seen_again(hash) {
             let analysed = Rc::new(analysed);
             self.remember(hash, Memo::Query(hash, Rc::clone(&analysed)));
             return Analysed::Known(analysed);
         }
         Analysed::Fresh(analysed)
+    }
+
+    /// The statement of a text that differs from an earlier one in its literals only.
+    fn of_template(&mut self, text: Text<'_>, dialect: Dialect) -> Option<Statement> {
+        if text.is_cut || !dialect.has_standard_strings {
+            return None;
+        }
+        let (statement, parameters) = self.templates.find(text.bytes)?;
+        Some(Statement { values: literal_values(parameters, &mut Vec::new()), ..statement })
     }
 
     /// What a `Parse` defines. `types` are its declared OIDs, big-endian.
