@@ -105,6 +105,15 @@ impl<'a> Formats<'a> {
         Ok(Self { codes: fields.bytes(count * 2)? })
     }
 
+    /// Those of a body cut among them: drivers send a code for each of up to 65,535 parameters.
+    fn read_cut(fields: &mut Fields<'a>) -> Self {
+        let codes = fields.rest();
+        Self::read(fields).unwrap_or_else(|_| {
+            *fields = Fields::new(&[]);
+            Self { codes: codes.get(2..).unwrap_or_default() }
+        })
+    }
+
     /// Whether value number `index` (0-based) is binary.
     #[must_use]
     pub fn is_binary(&self, index: usize) -> bool {
@@ -136,9 +145,13 @@ impl<'a> Bind<'a> {
         let mut fields = Fields::new(frame.body);
         let portal = fields.string()?;
         let statement = fields.string()?;
-        let formats = Formats::read(&mut fields)?;
-        let count = fields.uint16()?;
-        Ok(Self { portal, statement, formats, values: fields, count, is_whole: frame.is_whole() })
+        let is_whole = frame.is_whole();
+        let (formats, count) = if is_whole {
+            (Formats::read(&mut fields)?, fields.uint16()?)
+        } else {
+            (Formats::read_cut(&mut fields), fields.uint16().unwrap_or(u16::MAX))
+        };
+        Ok(Self { portal, statement, formats, values: fields, count, is_whole })
     }
 
     /// Hands every value with its 0-based index to `each`, NULL as `None`, and returns the formats asked for the
@@ -195,4 +208,28 @@ pub fn target<'a>(frame: &Frame<'a>) -> Result<Option<Target<'a>>, Desync> {
 /// [`Desync::MalformedBody`] when the body does not hold a terminated name.
 pub fn execute<'a>(frame: &Frame<'a>) -> Result<&'a [u8], Desync> {
     Fields::new(frame.body).string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bind_cut_among_its_formats_is_read_as_far_as_it_goes() {
+        // `p`, `s`, 40,000 binary parameters: the codes alone are longer than what is kept.
+        let body = [&b"p\0s\0"[..], &40_000_u16.to_be_bytes(), &[0, 1].repeat(40_000)].concat();
+        let length = u32::try_from(body.len() + 500_000).unwrap();
+        for kept in [5, 6, 7, 9, limits::BIND_BYTES_MAX, body.len(), body.len() + 1] {
+            let body = [&body[..], b"\x9c"].concat();
+            let frame = Frame { tag: BIND, length, body: &body[..kept.min(body.len())] };
+            let bind = Bind::read(&frame).unwrap();
+            assert_eq!((bind.portal, bind.statement), (&b"p"[..], &b"s"[..]));
+            assert_eq!(bind.formats.is_binary(1), kept >= 10, "{kept}");
+            let mut seen = 0;
+            assert!(bind.values(|_, _| seen += 1).unwrap().is_none());
+            assert_eq!(seen, 0);
+        }
+        let whole = Frame { tag: BIND, length: 6, body: b"p\0s\0\x9c\x40" };
+        assert_eq!(Bind::read(&whole).unwrap_err(), Desync::MalformedBody);
+    }
 }
