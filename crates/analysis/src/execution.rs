@@ -33,6 +33,8 @@ pub(crate) struct Mark {
 #[derive(Clone, Debug)]
 pub(crate) struct PreparedEntry {
     pub(crate) text: Rc<PreparedText>,
+    /// Hash of its name as a DEALLOCATE would tell it.
+    pub(crate) name_hash: u64,
     /// Not executed since its Parse: the tags of its text are of the current request.
     pub(crate) is_fresh: bool,
 }
@@ -91,8 +93,10 @@ impl Run {
     }
 
     /// The row limit was reached; the next Execute goes on.
+    ///
+    /// Its sample is looked up again then: others may have taken the place.
     pub(crate) fn suspend(&mut self) {
-        *self = Self { sample: self.sample, place: self.place, is_resumed: true, ..Self::default() };
+        *self = Self { place: self.place, is_resumed: true, ..Self::default() };
     }
 }
 
@@ -202,8 +206,12 @@ impl Execution {
         self.columns = Some(plan);
     }
 
-    /// The statement that ran is over; the next one of the text follows.
+    /// The statement that ran is over; the next one of the text follows. A portal has none: executing it once more
+    /// gives no rows and is no new statement.
     pub(crate) fn advance(&mut self) {
+        if !self.is_query {
+            return self.run.suspend();
+        }
         self.done += 1;
         self.run = Run::default();
         self.columns = None;

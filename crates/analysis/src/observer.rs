@@ -8,6 +8,7 @@
 
 use std::sync::Arc;
 
+use pgtally_fingerprint::name_hash;
 use pgtally_protocol::frontend::{self, Bind, Parse, Target, Text};
 use pgtally_protocol::startup::Startup;
 use pgtally_protocol::{Conversation, Desync, Frame, FrameReader, NameHash, TransactionStatus, backend};
@@ -18,7 +19,7 @@ use crate::execution::{Execution, Mark, Observed, PreparedEntry};
 use crate::limits::{NAME_BYTES_MAX, PART_AGE_NS, PART_IDLE_NS};
 use crate::part::{PartRecorder, cut};
 use crate::record::{Moment, Origin, RequestPart};
-use crate::recording::Recording;
+use crate::recording::{EVERY_STATEMENT, Recording};
 use crate::worker::Worker;
 
 /// Observer of one session.
@@ -76,8 +77,11 @@ impl SessionObserver {
             let step = self.conversation.answer(frame.tag, frame.body)?;
             if let Some(status) = self.recording.step(step, &frame, now, worker) {
                 is_ready = true;
-                if self.recording.ready(status, worker) {
-                    self.conversation.forget_statements();
+                self.recording.ready(status, worker);
+                let gone = self.recording.take_deallocated();
+                if !gone.is_empty() {
+                    let is_all = gone.contains(&EVERY_STATEMENT);
+                    self.conversation.forget_statements(|it| is_all || gone.contains(&it.name_hash));
                 }
             }
         }
@@ -88,8 +92,11 @@ impl SessionObserver {
         Ok(())
     }
 
-    /// Hands over the current part when it is idle or old.
+    /// Hands over the current part when it is idle or old. A statement whose rows still come in keeps its part.
     pub fn sweep(&mut self, now: Moment, worker: &mut Worker) {
+        if self.recording.is_within_statement() {
+            return;
+        }
         let Some(recorder) = self.recording.recorder() else { return };
         let part = recorder.part();
         let is_idle = now.since(part.ended) >= PART_IDLE_NS && !self.conversation.is_running();
@@ -180,7 +187,9 @@ fn sent_parse(
     let parse = Parse::read(frame)?;
     let text = noted(parse.text, worker);
     let text = worker.texts.prepare(text, parse.types, recording.dialect, &mut worker.tag_sets);
-    if !conversation.parse(NameHash::of(parse.name), PreparedEntry { text, is_fresh: true })? {
+    let name_hash = if parse.name.is_empty() { EVERY_STATEMENT } else { name_hash(parse.name) };
+    let prepared = PreparedEntry { text, name_hash, is_fresh: true };
+    if !conversation.parse(NameHash::of(parse.name), prepared)? {
         worker.counters.count_dropped(Dropped::Statements, 1);
     }
     Ok(())

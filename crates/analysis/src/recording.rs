@@ -11,7 +11,7 @@ use pgtally_protocol::{Described, Failure, Frame, Outcome, Step, TransactionStat
 use crate::attribution::{Arrival, Attributor};
 use crate::counters::{DatabaseIndex, Dropped};
 use crate::execution::{Execution, Mark, Observed, Run};
-use crate::limits::{CURSORS_MAX, NAME_BYTES_MAX, SAMPLE_ROWS_MAX};
+use crate::limits::{CURSORS_MAX, DEALLOCATED_MAX, NAME_BYTES_MAX, SAMPLE_ROWS_MAX};
 use crate::part::{PartRecorder, RecordPlace, cut};
 use crate::record::{Moment, Origin, StatementRecord};
 use crate::texts::{Statement, WorkerShape};
@@ -19,6 +19,9 @@ use crate::worker::Worker;
 
 /// SQLSTATE of a text that is no SQL: nothing ran.
 const SYNTAX_ERROR: [u8; 5] = *b"42601";
+
+/// Stands for all prepared statements among the deallocated ones; no name has this hash.
+pub(crate) const EVERY_STATEMENT: u64 = 0;
 
 /// An open cursor: where its DECLARE was recorded.
 #[derive(Debug)]
@@ -42,8 +45,10 @@ pub(crate) struct Recording {
     /// Recorders so far.
     serial: u32,
     cursors: Vec<Cursor>,
-    /// A `DISCARD ALL` or `DEALLOCATE ALL` completed since the last `ReadyForQuery`.
-    has_forgotten_statements: bool,
+    /// Prepared statements deallocated since the last `ReadyForQuery`, by the hash of their names.
+    deallocated: Vec<u64>,
+    /// The statement whose answer comes in has been assigned to the request being recorded.
+    is_within_statement: bool,
 }
 
 impl Recording {
@@ -57,7 +62,8 @@ impl Recording {
             recorder: None,
             serial: 0,
             cursors: Vec::new(),
-            has_forgotten_statements: false,
+            deallocated: Vec::new(),
+            is_within_statement: false,
         }
     }
 
@@ -107,12 +113,22 @@ impl Recording {
         }
     }
 
-    /// The server is ready. Tells whether its prepared statements are gone.
-    pub(crate) fn ready(&mut self, status: TransactionStatus, worker: &mut Worker) -> bool {
+    /// The server is ready.
+    pub(crate) fn ready(&mut self, status: TransactionStatus, worker: &mut Worker) {
+        self.is_within_statement = false;
         if self.attributor.ready(status) && self.is_recording_unit() {
             self.hand_over(worker);
         }
-        std::mem::take(&mut self.has_forgotten_statements)
+    }
+
+    /// Prepared statements deallocated since the last call, by the hash of their names; [`EVERY_STATEMENT`] is all.
+    pub(crate) fn take_deallocated(&mut self) -> Vec<u64> {
+        std::mem::take(&mut self.deallocated)
+    }
+
+    /// Whether the answer to a statement has begun and is not complete: its request must not be handed over.
+    pub(crate) const fn is_within_statement(&self) -> bool {
+        self.is_within_statement
     }
 
     fn is_recording_unit(&self) -> bool {
@@ -152,12 +168,13 @@ impl Recording {
     }
 
     /// Notes when a statement's answer began; false when that was before.
-    fn begin_run(&self, execution: &mut Execution, mark: Mark, now: Moment) -> bool {
+    fn begin_run(&mut self, execution: &mut Execution, mark: Mark, now: Moment) -> bool {
         if execution.run.is_begun {
             return false;
         }
         let sent = self.attributor.last_end().map_or(mark.sent, |end| mark.sent.max(end));
         execution.run.begin(sent, now);
+        self.is_within_statement = true;
         true
     }
 
@@ -276,7 +293,7 @@ impl Recording {
             if self.attributor.failed(command, mark.sent) && self.is_recording_unit() {
                 self.hand_over(worker);
             }
-            self.attributor.ended(now);
+            self.ended(now);
         }
     }
 
@@ -297,7 +314,7 @@ impl Recording {
                 recorder.extend(place, run.rows, run.bytes, duration_ns, now);
             }
             worker.counters.rows += rows;
-            return self.attributor.ended(now);
+            return self.ended(now);
         }
         let statement = execution.statement();
         if statement.is_none() {
@@ -334,8 +351,13 @@ impl Recording {
         worker.counters.count_query(self.database, kind, duration_ns);
         worker.counters.rows += rows;
         self.change_setting(execution, error.is_some());
-        self.attributor.ended(now);
+        self.ended(now);
         execution.run.place = place;
+    }
+
+    fn ended(&mut self, now: Moment) {
+        self.is_within_statement = false;
+        self.attributor.ended(now);
     }
 
     /// Nanoseconds the client took since the last answer, within the current request.
@@ -383,13 +405,18 @@ impl Recording {
             self.hand_over(worker);
         }
         self.change_setting(execution, false);
-        if matches!(command, Command::DiscardAll | Command::DeallocateAll) {
-            self.has_forgotten_statements = true;
+        let deallocated = match command {
+            Command::DiscardAll | Command::DeallocateAll => Some(EVERY_STATEMENT),
+            Command::Deallocate => execution.statement().map(|statement| statement.name_hash),
+            _ => None,
+        };
+        if self.deallocated.len() < DEALLOCATED_MAX {
+            self.deallocated.extend(deallocated);
         }
         let kind = if command == Command::Ping { Kind::Other } else { command.kind() };
         worker.has_counts = true;
         worker.counters.count_query(self.database, kind, duration_ns);
-        self.attributor.ended(now);
+        self.ended(now);
     }
 
     /// A FETCH's rows and time belong to the DECLARE of its cursor.

@@ -35,14 +35,14 @@ impl NameHash {
     /// The unnamed statement or portal.
     pub const UNNAMED: Self = Self(0);
 
-    /// Hash of `name`.
+    /// Hash of `name`, cut as PostgreSQL cuts it (`NAMEDATALEN`): longer names that begin alike are one.
     #[must_use]
     pub fn of(name: &[u8]) -> Self {
         if name.is_empty() {
             return Self::UNNAMED;
         }
         let mut hasher = FxHasher::default();
-        hasher.write(name);
+        hasher.write(name.get(..limits::NAME_BYTES_MAX).unwrap_or(name));
         Self(hasher.finish() | 1)
     }
 }
@@ -195,11 +195,17 @@ impl<A: Attachments> Conversation<A> {
         self.statements.get_mut(&name)
     }
 
-    /// Forgets all prepared statements, as `DISCARD ALL` and `DEALLOCATE ALL` do, unless one is being defined.
-    /// (A stale entry does no harm: the server refuses to bind it.)
-    pub fn forget_statements(&mut self) {
-        if self.pending.len() <= 2 {
-            self.statements = FxHashMap::default();
+    /// Forgets prepared statements, as `DISCARD ALL`, `DEALLOCATE ALL` and `DEALLOCATE` do: those that `is_gone`
+    /// tells, unless a client that did not wait may have defined one again. (A stale entry does no harm: the server
+    /// refuses to bind it.)
+    pub fn forget_statements(&mut self, mut is_gone: impl FnMut(&A::Prepared) -> bool) {
+        let is_defining = |pending: &Pending<A>| matches!(pending, Pending::Parse { .. });
+        // Looking through a long pipeline for each statement of it would take quadratic time.
+        if self.pending.len() <= PENDING_KEPT && !self.pending.iter().any(is_defining) {
+            self.statements.retain(|_, prepared| !is_gone(prepared));
+            if self.statements.is_empty() {
+                self.statements = FxHashMap::default();
+            }
         }
     }
 

@@ -165,6 +165,86 @@ fn idle_parts_are_handed_over() {
 }
 
 #[test]
+fn a_long_result_keeps_its_request() {
+    let mut session = Session::new();
+    session.frontend(&message(b'Q', b"SELECT id, title, author_id FROM posts\0"));
+    session.backend(&posts()[..2].concat());
+    session.clock += 60_000_000_000;
+    session.observer.sweep(Moment(session.clock), &mut session.worker);
+    session.backend(&[&posts()[2..], &[message(b'Z', b"I")]].concat().concat());
+    session.observer.sweep(Moment(session.clock), &mut session.worker);
+    assert!(!session.observer.has_open_request());
+    let part = session.part();
+    assert_eq!((part.statements, part.records.len(), part.samples.len()), (1, 1, 1));
+}
+
+/// `Parse`, and what the server says to it.
+fn prepare(session: &mut Session, name: &str, sql: &str) {
+    let parse = message(b'P', format!("{name}\0{sql}\0\0\0").as_bytes());
+    session.frontend(&[parse, message(b'S', b"")].concat());
+    session.backend(&[message(b'1', b""), message(b'Z', b"I")].concat());
+}
+
+/// `Bind` of the statement `name` to the portal `p`.
+fn bind(name: &str) -> Vec<u8> {
+    message(b'B', format!("p\0{name}\0\0\0\0\0\0\0").as_bytes())
+}
+
+fn execute(rows: u8) -> Vec<u8> {
+    [message(b'E', &[b'p', 0, 0, 0, 0, rows]), message(b'S', b"")].concat()
+}
+
+#[test]
+fn deallocated_statements_make_room() {
+    let mut session = Session::new();
+    for number in 0..5_000 {
+        prepare(&mut session, &format!("a{number}"), "SELECT id FROM posts");
+        session.query(&format!("DEALLOCATE a{number}"), &[complete("DEALLOCATE")]);
+    }
+    prepare(&mut session, "last", "SELECT id FROM posts");
+    session.frontend(&[bind("last"), execute(0)].concat());
+    session.backend(&[message(b'2', b""), complete("SELECT 0"), message(b'Z', b"I")].concat());
+    let counters = session.worker.take_counters().unwrap();
+    assert_eq!(counters.dropped[Dropped::Statements as usize], 0);
+    assert_eq!(session.part().statements, 1);
+}
+
+#[test]
+fn a_portal_in_pieces_keeps_its_rows_apart() {
+    let mut session = Session::new();
+    session.query("BEGIN", &[complete("BEGIN")]);
+    prepare(&mut session, "s", "SELECT id FROM posts");
+    let rows =
+        |from: u8| (from..from + 2).map(|n| row(&[n.to_string().as_bytes()])).collect::<Vec<_>>().concat();
+    let ready = message(b'Z', b"T");
+    session.frontend(&[bind("s"), message(b'D', b"Pp\0"), execute(2)].concat());
+    let described = [message(b'2', b""), description(&[("id", 23)], false)].concat();
+    session.backend(&[&described[..], &rows(11), &message(b's', b""), &ready].concat());
+    for number in 0..crate::limits::SAMPLES_MAX {
+        let answer =
+            [description(&[("a", 23), ("b", 23)], false), row(&[b"1", b"2"]), row(&[b"3", b"4"])].concat();
+        session.frontend(&message(b'Q', format!("SELECT a, b FROM t{number}\0").as_bytes()));
+        session.backend(&[&answer[..], &complete("SELECT 2"), &ready].concat());
+    }
+    session.frontend(&execute(2));
+    session.backend(&[&rows(13)[..], &message(b's', b""), &ready].concat());
+    session.frontend(&execute(2));
+    session.backend(&[&complete("SELECT 0")[..], &ready].concat());
+    // Once more: a portal at its end answers again, and that is no other statement.
+    session.frontend(&execute(2));
+    session.backend(&[&complete("SELECT 0")[..], &ready].concat());
+    let part = session.part();
+    assert_eq!(part.statements as usize, 1 + crate::limits::SAMPLES_MAX);
+    assert_eq!(part.records[0].rows, 4);
+    for sample in &part.samples {
+        let is_of_portal = sample.fingerprint == part.records[0].fingerprint;
+        let expected = if is_of_portal { vec![13, 14] } else { vec![1, 2, 3, 4] };
+        assert_eq!(sample.values, expected.into_iter().map(value::hash_integer).collect::<Vec<_>>());
+    }
+    assert_eq!(session.worker.take_counters().unwrap().dropped[Dropped::Statements as usize], 0);
+}
+
+#[test]
 fn pipelined_statements_are_one_round_trip() {
     let mut session = Session::new();
     let query = message(b'Q', b"INSERT INTO t VALUES (1)\0");

@@ -205,3 +205,25 @@ fn statements_beyond_the_limit_are_told_as_untracked() {
         .count();
     assert_eq!(tracked, limits::STATEMENTS_MAX);
 }
+
+#[test]
+fn names_are_compared_as_far_as_postgresql_keeps_them() {
+    let name = |last: &str| NameHash::of(format!("{}{last}", "n".repeat(63)).as_bytes());
+    assert_eq!(name(""), name("a"));
+    assert_ne!(NameHash::of(b"a"), NameHash::of(b"b"));
+}
+
+#[test]
+fn statements_are_forgotten_unless_one_is_being_defined() {
+    let name = NameHash::of(b"s");
+    let mut conversation = Conversation::<Names>::new();
+    answer(&mut conversation, "Z I").unwrap();
+    conversation.parse(name, "a").unwrap();
+    conversation.forget_statements(|_| true);
+    assert_eq!(conversation.statement(name), Some(&mut "a"), "its Parse is on its way");
+    answer(&mut conversation, "1").unwrap();
+    conversation.forget_statements(|text| *text == "b");
+    assert!(conversation.statement(name).is_some());
+    conversation.forget_statements(|text| *text == "a");
+    assert!(conversation.statement(name).is_none());
+}
