@@ -55,8 +55,12 @@ pub(crate) struct Arrival<'a> {
 struct SessionSettings {
     request: Option<Rc<RequestName>>,
     application: Option<Rc<RequestName>>,
-    environment: u64,
+    environment: [u64; ENVIRONMENT.len()],
 }
+
+/// Settings that decide which rows equal statements mean; hashes of their values stand in this order, 0 where the
+/// value is that of the startup.
+const ENVIRONMENT: [&str; 3] = ["role", "search_path", "session_authorization"];
 
 /// Attribution state of one session.
 #[derive(Debug)]
@@ -65,12 +69,11 @@ pub(crate) struct Attributor {
     idle_gap_ns: u64,
     ordinal: u32,
     startup_request: Option<Rc<RequestName>>,
-    startup_environment: u64,
     settings: SessionSettings,
     /// Settings when the open transaction began.
     before_transaction: Option<SessionSettings>,
     local_request: Option<Rc<RequestName>>,
-    local_environment: Option<u64>,
+    local_environment: [Option<u64>; ENVIRONMENT.len()],
     application_names: u32,
     last_tagged: Option<Rc<RequestName>>,
     /// Something that is not counted came too late to inherit: what follows it inherits nothing, however soon.
@@ -97,11 +100,10 @@ impl Attributor {
             idle_gap_ns,
             ordinal: 0,
             startup_request: None,
-            startup_environment: 0,
             settings: SessionSettings::default(),
             before_transaction: None,
             local_request: None,
-            local_environment: None,
+            local_environment: [None; ENVIRONMENT.len()],
             application_names: 0,
             last_tagged: None,
             is_inheritance_over: false,
@@ -122,7 +124,10 @@ impl Attributor {
 
     /// What else belongs to the group key of statements that run now.
     pub(crate) fn environment(&self) -> u64 {
-        self.local_environment.unwrap_or(self.settings.environment)
+        let values = self.local_environment.iter().zip(&self.settings.environment);
+        let in_force = values.map(|(local, session)| local.unwrap_or(*session));
+        // Rotated, so that equal values of two settings don't cancel each other.
+        in_force.fold(0, |all: u64, value| all.rotate_left(21) ^ value)
     }
 
     fn fresh_key(&mut self) -> Arc<str> {
@@ -294,7 +299,7 @@ impl Attributor {
         self.in_transaction = false;
         self.is_ping_transaction = false;
         self.local_request = None;
-        self.local_environment = None;
+        self.local_environment = Default::default();
         self.transaction_request = None;
     }
 
@@ -352,25 +357,22 @@ impl Attributor {
 
     fn set_environment(&mut self, name: &str, is_local: bool, value: Option<&[u8]>) {
         use std::hash::Hasher;
+        let Some(index) = ENVIRONMENT.iter().position(|known| *known == name) else { return };
         let mut hasher = rustc_hash::FxHasher::default();
-        hasher.write(name.as_bytes());
         hasher.write(value.unwrap_or(b""));
-        let environment = if value.is_some() { hasher.finish() } else { self.startup_environment };
-        if is_local {
-            self.local_environment = Some(environment);
-        } else {
-            self.settings.environment = environment;
+        let hash = value.map_or(0, |_| hasher.finish());
+        let (local, session) = (&mut self.local_environment, &mut self.settings.environment);
+        if let (Some(local), Some(session)) = (local.get_mut(index), session.get_mut(index)) {
+            *local = is_local.then_some(hash);
+            *session = if is_local { *session } else { hash };
         }
     }
 
     fn reset_settings(&mut self) {
-        self.settings = SessionSettings {
-            request: self.startup_request.clone(),
-            application: None,
-            environment: self.startup_environment,
-        };
+        self.settings =
+            SessionSettings { request: self.startup_request.clone(), ..SessionSettings::default() };
         self.local_request = None;
-        self.local_environment = None;
+        self.local_environment = Default::default();
     }
 
     /// Reads `id` or `route=…,id=…`; an empty value names nothing.

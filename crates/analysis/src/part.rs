@@ -123,6 +123,14 @@ impl PartRecorder {
         Some(RecordPlace { serial: self.serial, index })
     }
 
+    /// The transaction with this ordinal has to be run again.
+    pub(crate) fn note_retry(&mut self, transaction: u32) {
+        let last = self.part.records.iter_mut().rev();
+        for record in last.take_while(|record| record.transaction == transaction && transaction != 0) {
+            record.is_retried = true;
+        }
+    }
+
     /// Adds rows and time that a later FETCH or Execute gave to a recorded statement.
     pub(crate) fn extend(
         &mut self,

@@ -141,6 +141,8 @@ pub struct StatementRecord {
     pub is_round_trip: bool,
     /// SQLSTATE when it failed.
     pub error: Option<[u8; 5]>,
+    /// Its transaction ended in a serialization failure or deadlock, at COMMIT or before: it will run again.
+    pub is_retried: bool,
     /// It ran through a cursor or portal fetched in pieces.
     pub is_fetched_in_pieces: bool,
 }

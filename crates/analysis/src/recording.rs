@@ -19,6 +19,8 @@ use crate::worker::Worker;
 
 /// SQLSTATE of a text that is no SQL: nothing ran.
 const SYNTAX_ERROR: [u8; 5] = *b"42601";
+/// Serialization failure and deadlock: the application runs the transaction again.
+const RETRIED: [[u8; 5]; 2] = [*b"40001", *b"40P01"];
 
 /// Stands for all prepared statements among the deallocated ones; no name has this hash.
 pub(crate) const EVERY_STATEMENT: u64 = 0;
@@ -265,8 +267,12 @@ impl Recording {
             Outcome::Completed(complete) => complete.rows,
             Outcome::Empty | Outcome::Suspended => execution.run.rows,
         };
-        let command =
-            execution.statement().map_or_else(|| command_of(outcome), |statement| statement.command);
+        let told = command_of(outcome);
+        let command = match execution.statement().map_or(told, |statement| statement.command) {
+            // What the server says of a COMMIT in a failed transaction.
+            Command::Commit if told == Command::Rollback => Command::Rollback,
+            command => command,
+        };
         if command.is_counted() {
             self.counted(execution, mark, rows, None, now, worker);
         } else {
@@ -290,6 +296,11 @@ impl Recording {
             self.begin(execution, mark, now, worker);
             self.counted(execution, mark, 0, Some(error.sqlstate), now, worker);
         } else {
+            if let Some(recorder) = &mut self.recorder
+                && RETRIED.contains(&error.sqlstate)
+            {
+                recorder.note_retry(self.attributor.transaction());
+            }
             if self.attributor.failed(command, mark.sent) && self.is_recording_unit() {
                 self.hand_over(worker);
             }
@@ -338,11 +349,18 @@ impl Recording {
             transaction: self.attributor.transaction(),
             is_round_trip: mark.is_round_trip && execution.is_first(),
             error,
+            is_retried: false,
             is_fetched_in_pieces: false,
         };
         let recorder = self.recorder.as_deref_mut();
-        let place =
-            recorder.and_then(|recorder| recorder.record(record, values.keys(), now, &mut worker.counters));
+        let transaction = record.transaction;
+        let place = recorder.and_then(|recorder| {
+            let place = recorder.record(record, values.keys(), now, &mut worker.counters);
+            if error.is_some_and(|error| RETRIED.contains(&error)) {
+                recorder.note_retry(transaction);
+            }
+            place
+        });
         if let Some(statement) = statement {
             self.remember_cursor(statement, place);
             worker.texts.count(&statement.shape, duration_ns, rows, error.is_some());

@@ -33,6 +33,7 @@ pub(crate) struct Script {
     environment: u64,
     transaction: u32,
     error: Option<[u8; 5]>,
+    is_retried: bool,
     others: u64,
     affected: u64,
 }
@@ -64,6 +65,7 @@ impl Script {
             environment: 0,
             transaction: 0,
             error: None,
+            is_retried: false,
             others: 0,
             affected: 1,
         }
@@ -95,8 +97,9 @@ impl Script {
         self
     }
 
-    pub(crate) fn transaction(&mut self, transaction: u32) -> &mut Self {
-        self.transaction = transaction;
+    /// Number of the transaction, and whether it failed and was run again.
+    pub(crate) fn transaction(&mut self, transaction: u32, is_retried: bool) -> &mut Self {
+        (self.transaction, self.is_retried) = (transaction, is_retried);
         self
     }
 
@@ -209,6 +212,7 @@ impl Script {
             transaction: self.transaction,
             is_round_trip: self.is_round_trip,
             error: self.error.take(),
+            is_retried: self.is_retried,
             is_fetched_in_pieces: false,
         });
         self.now += self.server_ns;

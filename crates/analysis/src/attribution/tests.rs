@@ -191,3 +191,26 @@ fn an_application_name_that_changes_names_requests() {
 fn another_route_begins_a_unit() {
     check("q/a q/a q q/b q", "session:#1 session:#1 session:#1 session:#2 session:#2");
 }
+
+#[test]
+fn every_setting_of_the_environment_counts() {
+    let mut attributor = Attributor::new(1, 100 * MS, None);
+    let mut set = |name: &str, scope, value: Option<&str>| {
+        attributor.set(name, scope, value.map(str::as_bytes));
+        attributor.environment()
+    };
+    let session = SettingScope::Session;
+    set("search_path", session, Some("a"));
+    let tenant_a = set("role", session, Some("app"));
+    set("search_path", session, Some("b"));
+    let tenant_b = set("role", session, Some("app"));
+    assert_ne!(tenant_a, tenant_b, "the role set last hides no tenant");
+    assert_ne!(set("role", SettingScope::Local, Some("b")), 0);
+    assert_eq!(
+        set("search_path", SettingScope::Local, Some("a")),
+        set("role", SettingScope::Local, Some("b"))
+    );
+    assert_eq!(set("role", session, Some("app")), tenant_a);
+    set("search_path", session, None);
+    assert_eq!(set("role", session, None), 0);
+}

@@ -178,6 +178,27 @@ fn a_long_result_keeps_its_request() {
     assert_eq!((part.statements, part.records.len(), part.samples.len()), (1, 1, 1));
 }
 
+#[test]
+fn a_commit_that_cannot_be_serialized_marks_its_attempt() {
+    let mut session = Session::new();
+    for outcome in [message(b'E', b"SERROR\0C40001\0\0"), complete("COMMIT")] {
+        for (sql, answer, status) in [
+            ("BEGIN", complete("BEGIN"), b"T"),
+            ("SELECT a FROM accounts WHERE id = 1", complete("SELECT 1"), b"T"),
+            ("COMMIT", outcome, b"I"),
+        ] {
+            session.frontend(&message(b'Q', format!("{sql}\0").as_bytes()));
+            session.backend(&[answer, message(b'Z', status)].concat());
+        }
+    }
+    let parts = {
+        session.observer.close(&mut session.worker);
+        session.worker.take_parts()
+    };
+    let retried: Vec<bool> = parts.iter().flat_map(|it| &it.records).map(|it| it.is_retried).collect();
+    assert_eq!(retried, [true, false]);
+}
+
 /// `Parse`, and what the server says to it.
 fn prepare(session: &mut Session, name: &str, sql: &str) {
     let parse = message(b'P', format!("{name}\0{sql}\0\0\0").as_bytes());

@@ -85,12 +85,11 @@ impl<'a> Case<'a> {
     /// Groups in order of first use. Left out are failed statements, attempts that were rolled back to be retried,
     /// and shapes that could not be parsed, as no exclusion could be checked for them.
     pub(super) fn groups(&self) -> Vec<Group<'a>> {
-        let retried = self.retried();
         let mut index: FxHashMap<(Fingerprint, u64), usize> = FxHashMap::default();
         let mut lists: Vec<Vec<Member<'a>>> = Vec::new();
         for member in &self.members {
             let it = member.statement;
-            if it.error.is_some() || retried.contains(&(member.session, it.transaction)) {
+            if it.error.is_some() || it.is_retried {
                 continue;
             }
             let at = *index.entry((it.fingerprint, it.environment)).or_insert_with(|| {
@@ -111,15 +110,6 @@ impl<'a> Case<'a> {
         let first = members.first()?.statement;
         let known = self.shape(first.fingerprint).filter(|known| known.facts.is_parsed)?;
         Some(Group { known, kind: first.kind, members })
-    }
-
-    /// Transactions that ended in a serialization failure or deadlock: the application runs them again.
-    fn retried(&self) -> FxHashSet<(u64, u32)> {
-        let failed = self.members.iter().filter(|member| {
-            let state = member.statement.error.as_ref().map(<[u8; 5]>::as_slice);
-            member.statement.transaction != 0 && matches!(state, Some(b"40001" | b"40P01"))
-        });
-        failed.map(|member| (member.session, member.statement.transaction)).collect()
     }
 
     /// The source of the keys, when it is proven.

@@ -294,7 +294,7 @@ fn what_is_never_a_finding() {
 fn attempts_that_failed_and_were_retried_do_not_count() {
     let mut script = Script::new();
     for attempt in 1..=4 {
-        script.transaction(attempt).keyed("SELECT a FROM accounts WHERE id = $1", 1);
+        script.transaction(attempt, attempt < 4).keyed("SELECT a FROM accounts WHERE id = $1", 1);
         if attempt < 4 {
             script.failing(b"40001").keyed("UPDATE accounts SET a = $1 WHERE id = $2", 1);
         }

@@ -37,6 +37,7 @@ fn any_part() -> impl Strategy<Value = RequestPart> {
                 transaction,
                 is_round_trip,
                 error: (hash == 2).then_some(*b"40001"),
+                is_retried: hash == 3,
                 is_fetched_in_pieces: hash == 1,
             })
             .collect();
