@@ -5,7 +5,7 @@
 //! send it batches through a bounded queue and never wait for it; API calls come through the same queue, so that an
 //! answer holds everything handed over before the question.
 //!
-//! A panic here costs the state, not the proxy: it is counted, and the thread goes on empty.
+//! A panic here costs requests and findings, not the proxy: it is counted, and the thread goes on without them.
 
 mod requests;
 mod shapes;
@@ -87,8 +87,7 @@ async fn run(
     settings: &FindingSettings,
     mut messages: mpsc::Receiver<Message>,
 ) {
-    let fresh = || Aggregator::new(clock, Arc::clone(metrics), settings.clone());
-    let mut aggregator = fresh();
+    let mut aggregator = Aggregator::new(clock, Arc::clone(metrics), settings.clone());
     loop {
         let message = match aggregator.requests.next_due() {
             None => messages.recv().await.map(Some),
@@ -108,8 +107,7 @@ async fn run(
         if handled.is_err() {
             error!("the aggregator has panicked and starts over; findings and requests are lost");
             metrics.aggregator_restarts.inc();
-            aggregator = fresh();
-            aggregator.show_open_findings();
+            aggregator.start_over();
         }
     }
 }
@@ -143,6 +141,16 @@ impl Aggregator {
         }
     }
 
+    /// Goes on empty after a panic. Shapes stay, as workers tell of each only once; and labels, as their series are
+    /// in the metrics already and new slots would come on top of them.
+    fn start_over(&mut self) {
+        self.requests = Requests::default();
+        self.catalog = Catalog::new();
+        self.findings = FindingStore::new();
+        self.dropped_before = 0.0;
+        self.show_open_findings();
+    }
+
     fn handle(&mut self, message: Message) {
         match message {
             Message::Ask(question) => self.answer(question),
@@ -168,7 +176,7 @@ impl Aggregator {
 
     fn reset(&mut self) {
         self.findings.reset();
-        self.requests = Requests::default();
+        self.requests.forget(self.clock.now());
         self.dropped_before = self.metrics.dropped();
         self.show_open_findings();
     }
@@ -189,16 +197,8 @@ impl Aggregator {
             self.count(counters, now);
         }
         for part in batch.parts {
-            if part.attribution.is_request() {
-                let steps = self.requests.absorb(part, now);
-                for (request, step) in steps {
-                    self.take_step(&request, step, now);
-                }
-            } else {
-                let request = Arc::new(Request::new(part));
-                self.evaluate(&request, now);
-                self.record(&request, now);
-                self.requests.keep(request);
+            for (request, step) in self.requests.absorb(part, now) {
+                self.take_step(&request, step, now);
             }
         }
     }
@@ -214,13 +214,16 @@ impl Aggregator {
     fn take_step(&mut self, request: &Arc<Request>, step: Step, now: Moment) {
         match step {
             Step::Evaluate => self.evaluate(request, now),
-            Step::Late => self.metrics.dropped_because("late_part", 1),
+            Step::Late => self.metrics.late_parts.inc(),
             Step::Record => self.record(request, now),
         }
     }
 
     /// Has the rules look at a request, and takes in what they say.
     fn evaluate(&mut self, request: &Request, now: Moment) {
+        if self.requests.is_forgotten(request) {
+            return;
+        }
         let shapes = &self.shapes;
         let known = |fingerprint| shapes.known(fingerprint);
         self.catalog.learn_request(request, &known);

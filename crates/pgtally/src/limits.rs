@@ -25,8 +25,9 @@ pub(crate) const WAITING_PARTS_MAX: usize = 4_096;
 pub(crate) const SETTLE: Duration = Duration::from_millis(300);
 /// Time without a new part after which a request enters the histograms, which cannot take anything back.
 pub(crate) const RECORD_AFTER: Duration = Duration::from_secs(2);
-/// Time after its last part for which a request can still be merged with late ones.
-pub(crate) const REQUEST_LIFE: Duration = Duration::from_secs(30);
+/// Time after its last part for which a request can still be merged with late ones. Longer than a session may keep
+/// a part of a request that goes on (30 s), or a long one would be taken for several.
+pub(crate) const REQUEST_LIFE: Duration = Duration::from_secs(35);
 /// Requests that may be open for late parts.
 pub(crate) const OPEN_REQUESTS_MAX: usize = 10_000;
 /// Bytes of all open requests.

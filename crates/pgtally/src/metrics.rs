@@ -40,6 +40,7 @@ pub(crate) struct Metrics {
     pub(crate) findings: IntCounterVec,
     pub(crate) findings_open: IntGaugeVec,
     pub(crate) label_overflow: IntCounterVec,
+    pub(crate) late_parts: IntCounter,
     pub(crate) observations_dropped: IntCounterVec,
     pub(crate) queries: IntCounterVec,
     pub(crate) queries_per_request: HistogramVec,
@@ -115,6 +116,10 @@ impl Metrics {
                 "label_overflow_total",
                 "Observations counted as other because all slots of a label were taken",
                 &["label"],
+            )?,
+            late_parts: make.counter(
+                "late_parts_total",
+                "Parts of requests that came when the request was in the histograms already: missing there only",
             )?,
             observations_dropped: make.counters(
                 "observations_dropped_total",

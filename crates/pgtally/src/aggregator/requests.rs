@@ -1,16 +1,18 @@
 //! Requests on their way from first part to history.
 //!
 //! ```text
-//!  part ─▶ open ──quiet 300 ms──▶ evaluated ──quiet 2 s──▶ recorded ──quiet 30 s──▶ recent (the API's last 1,000)
+//!  part ─▶ open ──quiet 300 ms──▶ evaluated ──quiet 2 s──▶ recorded ──quiet 35 s──▶ recent (the API's last 1,000)
 //!           ▲                        │                        │
 //!           └────────late part───────┴────────────────────────┘
 //! ```
 //! Findings forgive a second evaluation, histograms don't: a request is recorded once, and a part that comes after
-//! that is counted as late. Units guessed from the wire have one part and go to *recent* at once.
+//! that is counted as late. Units guessed from the wire go the same way: a session hands over what it has when it
+//! pauses or goes on for long, so that a unit too can come in parts.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
+use pgtally_analysis::limits::{PART_AGE_NS, PART_IDLE_NS, RECORDS_MAX};
 use pgtally_analysis::{KeyValue, Moment, Request, RequestPart, StatementRecord};
 use rustc_hash::FxHashMap;
 
@@ -39,8 +41,15 @@ pub(super) struct Requests {
     /// When each open request is to be looked at again.
     due: BTreeSet<(Moment, Arc<str>)>,
     open_bytes: usize,
-    recent: VecDeque<Arc<Request>>,
+    recent: VecDeque<Recent>,
     recent_bytes: usize,
+    /// Requests that ended before are not to be seen again.
+    forgotten_before: Moment,
+}
+
+struct Recent {
+    request: Arc<Request>,
+    bytes: usize,
 }
 
 struct Open {
@@ -50,34 +59,64 @@ struct Open {
     due: Moment,
     is_evaluated: bool,
     is_recorded: bool,
+    /// Session that handed its part over for its age alone: the next one is on its way.
+    goes_on: Option<u64>,
+}
+
+impl Open {
+    fn new(part: RequestPart) -> Self {
+        Self {
+            request: Arc::new(Request::new(part)),
+            bytes: size_of::<Request>(),
+            last_part: Moment::default(),
+            due: Moment::default(),
+            is_evaluated: false,
+            is_recorded: false,
+            goes_on: None,
+        }
+    }
+
+    /// Statements of which the request still has room for a record.
+    fn room(&self) -> usize {
+        let recorded = self.request.queries() - self.request.statements_dropped();
+        RECORDS_MAX.saturating_sub(usize::try_from(recorded).unwrap_or(RECORDS_MAX))
+    }
+
+    fn note_part(&mut self, session: u64, is_rotated: bool, bytes: usize, now: Moment) {
+        if is_rotated {
+            self.goes_on = Some(session);
+        } else if self.goes_on == Some(session) {
+            self.goes_on = None;
+        }
+        self.bytes += bytes;
+        (self.last_part, self.due, self.is_evaluated) = (now, after(now, SETTLE), false);
+    }
 }
 
 impl Requests {
     /// Adds a part to its request; answers with what that makes due at once.
-    pub(super) fn absorb(&mut self, part: RequestPart, now: Moment) -> Steps {
+    pub(super) fn absorb(&mut self, mut part: RequestPart, now: Moment) -> Steps {
         let mut steps = Vec::new();
-        let bytes = part_bytes(&part);
-        let due = after(now, SETTLE);
-        match self.open.get_mut(&part.key) {
+        let key = Arc::clone(&part.key);
+        let known = self.open.get_mut(&key);
+        cut(&mut part, known.as_ref().map_or(RECORDS_MAX, |open| open.room()));
+        let (session, is_rotated, bytes) = (part.session, is_rotated(&part), part_bytes(&part));
+        let open = match known {
             Some(open) => {
-                self.due.remove(&(open.due, Arc::clone(&part.key)));
-                self.due.insert((due, Arc::clone(&part.key)));
+                self.due.remove(&(open.due, Arc::clone(&key)));
                 Arc::make_mut(&mut open.request).absorb(part);
-                open.bytes += bytes;
-                (open.last_part, open.due, open.is_evaluated) = (now, due, false);
                 if open.is_recorded {
                     steps.push((Arc::clone(&open.request), Step::Late));
                 }
+                open
             }
             None => {
-                let key = Arc::clone(&part.key);
-                let request = Arc::new(Request::new(part));
-                let open =
-                    Open { request, bytes, last_part: now, due, is_evaluated: false, is_recorded: false };
-                self.due.insert((due, Arc::clone(&key)));
-                self.open.insert(key, open);
+                self.open_bytes += size_of::<Request>();
+                self.open.entry(Arc::clone(&key)).or_insert(Open::new(part))
             }
-        }
+        };
+        open.note_part(session, is_rotated, bytes, now);
+        self.due.insert((open.due, key));
         self.open_bytes += bytes;
         while self.open.len() > OPEN_REQUESTS_MAX || self.open_bytes > OPEN_BYTES_MAX {
             let Some((_, key)) = self.due.pop_first() else { break };
@@ -98,7 +137,8 @@ impl Requests {
             let Some(open) = self.open.get_mut(&key) else { continue };
             let step = if !open.is_evaluated {
                 open.is_evaluated = true;
-                let wait = if open.is_recorded { REQUEST_LIFE } else { RECORD_AFTER };
+                let is_waiting = open.is_recorded || open.goes_on.is_some();
+                let wait = if is_waiting { REQUEST_LIFE } else { RECORD_AFTER };
                 open.due = after(open.last_part, wait);
                 Step::Evaluate
             } else if !open.is_recorded {
@@ -125,17 +165,32 @@ impl Requests {
         if !open.is_recorded {
             steps.push((Arc::clone(&open.request), Step::Record));
         }
-        self.keep(open.request);
+        self.keep(open.request, open.bytes);
     }
 
     /// Keeps a finished request for the API, as long as there is room.
-    pub(super) fn keep(&mut self, request: Arc<Request>) {
-        self.recent_bytes += request_bytes(&request);
-        self.recent.push_back(request);
+    fn keep(&mut self, request: Arc<Request>, bytes: usize) {
+        if self.is_forgotten(&request) {
+            return;
+        }
+        self.recent_bytes += bytes;
+        self.recent.push_back(Recent { request, bytes });
         while self.recent.len() > RECENT_REQUESTS_MAX || self.recent_bytes > RECENT_BYTES_MAX {
             let Some(oldest) = self.recent.pop_front() else { break };
-            self.recent_bytes = self.recent_bytes.saturating_sub(request_bytes(&oldest));
+            self.recent_bytes = self.recent_bytes.saturating_sub(oldest.bytes);
         }
+    }
+
+    /// Forgets what has ended until now. What the histograms have yet to see stays until they have.
+    pub(super) fn forget(&mut self, now: Moment) {
+        self.forgotten_before = now;
+        self.recent.clear();
+        self.recent_bytes = 0;
+    }
+
+    /// Whether a request ended before the last reset.
+    pub(super) fn is_forgotten(&self, request: &Request) -> bool {
+        request.ended() < self.forgotten_before
     }
 
     /// All requests with whether more may come, with the parts that sessions have open right now.
@@ -144,7 +199,7 @@ impl Requests {
     /// evaluated.
     pub(super) fn all(&self, open_parts: Vec<RequestPart>) -> Vec<(Arc<Request>, bool)> {
         let mut all: FxHashMap<Arc<str>, (Arc<Request>, bool)> = FxHashMap::default();
-        for request in &self.recent {
+        for Recent { request, .. } in &self.recent {
             all.insert(Arc::clone(request.key()), (Arc::clone(request), false));
         }
         for (key, open) in &self.open {
@@ -161,7 +216,7 @@ impl Requests {
                 }
             }
         }
-        all.into_values().collect()
+        all.into_values().filter(|(request, _)| !self.is_forgotten(request)).collect()
     }
 }
 
@@ -179,93 +234,21 @@ fn part_bytes(part: &RequestPart) -> usize {
         + samples
 }
 
-/// About what a request occupies: its statements make up nearly all of it.
-fn request_bytes(request: &Request) -> usize {
-    let recorded = request.queries().saturating_sub(request.statements_dropped());
-    size_of::<Request>() + recorded as usize * (size_of::<StatementRecord>() + 2 * size_of::<KeyValue>())
+/// Cuts a part to `room` records, and drops the keys of the others: requests drop the records only.
+fn cut(part: &mut RequestPart, room: usize) {
+    if part.records.len() <= room {
+        return;
+    }
+    part.records.truncate(room);
+    let ends = part.records.iter().map(|record| record.keys.0 as usize + usize::from(record.keys.1));
+    part.keys.truncate(ends.max().unwrap_or(0));
+    part.keys.shrink_to_fit();
+}
+
+/// Whether a part was handed over for its age, in the middle of things.
+fn is_rotated(part: &RequestPart) -> bool {
+    part.ended.since(part.started) >= PART_AGE_NS - PART_IDLE_NS
 }
 
 #[cfg(test)]
-mod tests {
-    use pgtally_analysis::{Attribution, Origin};
-
-    use super::*;
-
-    fn part(key: &str, started_ms: u64) -> RequestPart {
-        let started = Moment(started_ms * 1_000_000);
-        RequestPart {
-            key: key.into(),
-            attribution: Attribution::Trace,
-            route: "/a".into(),
-            origin: Origin::default(),
-            session: 1,
-            started,
-            ended: started,
-            statements: 1,
-            database_ns: 1,
-            records: Vec::new(),
-            keys: Vec::new(),
-            samples: Vec::new(),
-            samples_dropped: 0,
-        }
-    }
-
-    fn at_ms(milliseconds: u64) -> Moment {
-        Moment(milliseconds * 1_000_000)
-    }
-
-    fn steps_until(requests: &mut Requests, now: Moment) -> Vec<(u64, Step)> {
-        std::iter::from_fn(|| requests.take_due(now))
-            .map(|(request, step)| (request.queries(), step))
-            .collect()
-    }
-
-    #[test]
-    fn a_request_is_evaluated_when_quiet_and_recorded_once() {
-        let mut requests = Requests::default();
-        requests.absorb(part("a", 0), at_ms(0));
-        requests.absorb(part("a", 5), at_ms(200));
-        assert_eq!(steps_until(&mut requests, at_ms(499)), []);
-        assert_eq!(steps_until(&mut requests, at_ms(500)), [(2, Step::Evaluate)]);
-        assert_eq!(steps_until(&mut requests, at_ms(2_200)), [(2, Step::Record)]);
-        let late = requests.absorb(part("a", 10), at_ms(3_000));
-        assert_eq!(late.iter().map(|(_, step)| *step).collect::<Vec<_>>(), [Step::Late]);
-        assert_eq!(steps_until(&mut requests, at_ms(10_000)), [(3, Step::Evaluate)]);
-        assert_eq!(steps_until(&mut requests, at_ms(60_000)), []);
-        assert!(requests.open.is_empty() && requests.next_due().is_none());
-        assert_eq!((requests.open_bytes, requests.recent.len()), (0, 1));
-    }
-
-    #[test]
-    fn open_requests_are_bounded_and_none_is_lost() {
-        let mut requests = Requests::default();
-        let mut steps = 0;
-        for n in 0..OPEN_REQUESTS_MAX as u64 + 10 {
-            steps += requests.absorb(part(&n.to_string(), n), at_ms(n)).len();
-        }
-        assert_eq!((requests.open.len(), steps), (OPEN_REQUESTS_MAX, 20), "the oldest are finished early");
-    }
-
-    #[test]
-    fn the_recent_ones_are_bounded() {
-        let mut requests = Requests::default();
-        for n in 0..RECENT_REQUESTS_MAX as u64 * 2 {
-            requests.keep(Arc::new(Request::new(part(&n.to_string(), n))));
-        }
-        assert_eq!(requests.recent.len(), RECENT_REQUESTS_MAX);
-        assert!(requests.recent_bytes <= RECENT_BYTES_MAX);
-    }
-
-    #[test]
-    fn parts_that_are_open_right_now_are_shown_with_the_rest() {
-        let mut requests = Requests::default();
-        requests.absorb(part("a", 0), at_ms(0));
-        requests.keep(Arc::new(Request::new(part("b", 1))));
-        let mut all: Vec<_> = requests.all(vec![part("a", 2), part("c", 3)]);
-        all.sort_by_key(|(request, _)| Arc::clone(request.key()));
-        let shown: Vec<_> =
-            all.iter().map(|(request, is_open)| (&**request.key(), request.queries(), *is_open)).collect();
-        assert_eq!(shown, [("a", 2, true), ("b", 1, false), ("c", 1, true)]);
-        assert_eq!(requests.open["a"].request.queries(), 1, "a question changes nothing");
-    }
-}
+mod tests;
