@@ -15,7 +15,7 @@ use crate::demo;
 use crate::logging;
 use crate::proxy::{Proxy, Running};
 
-/// Exit code of a bad configuration (`EX_USAGE` of sysexits, as DESIGN has it).
+/// Exit code of a bad configuration (`EX_USAGE` of sysexits.h).
 const EXIT_CONFIG: u8 = 64;
 
 /// Transparent PostgreSQL proxy that counts statements per request and proves N+1 patterns.

@@ -105,6 +105,13 @@ impl Config {
                 "set admin.token (PGTALLY__ADMIN__TOKEN), or listen on 127.0.0.1",
             );
         }
+        if config.listen.contains(&config.upstream) {
+            layers.refuse(
+                "relay.upstream",
+                &format!("{} is where pgtally itself listens", config.upstream),
+                "name PostgreSQL's address, or choose another relay.listen",
+            );
+        }
         layers.finish(config)
     }
 }

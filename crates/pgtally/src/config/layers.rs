@@ -116,12 +116,15 @@ impl Layers {
     }
 
     fn lay(&mut self, path: String, value: Value, origin: &str) {
-        let texts = match value.kind {
-            ValueKind::Array(values) => {
-                values.into_iter().filter_map(|value| value.into_string().ok()).collect()
-            }
-            _ => value.into_string().into_iter().collect(),
+        let texts: Result<_, _> = match value.kind {
+            ValueKind::Array(values) => values.into_iter().map(Value::into_string).collect(),
+            _ => value.into_string().map(|text| vec![text]),
         };
+        // What holds more than texts must not count as if nothing had been written.
+        let texts = texts.unwrap_or_else(|_| {
+            self.push(&path, origin, "not a plain value, nor a list of plain values", "");
+            Vec::new()
+        });
         self.written.insert(path, Written { texts, origin: origin.into() });
     }
 

@@ -62,6 +62,20 @@ fn all_errors_come_at_once_with_path_and_origin() {
 }
 
 #[test]
+fn values_of_the_wrong_type_are_errors_and_not_absent() {
+    for file in ["[relay]\nlisten = [['127.0.0.1:1']]\n", "[[relay.listen]]\nport = 1\n"] {
+        let errors = load(file, &[], &[]).expect_err(file);
+        assert_eq!(errors.0[0].path, "relay.listen", "{errors}");
+    }
+}
+
+#[test]
+fn a_proxy_is_not_its_own_upstream() {
+    let errors = load("", &[], &[("relay.listen", "127.0.0.1:5432")]).unwrap_err();
+    assert_eq!(errors.0[0].path, "relay.upstream", "{errors}");
+}
+
+#[test]
 fn an_admin_listener_for_others_needs_a_token() {
     let open = [("admin.listen", "0.0.0.0:9187"), ("admin.token", "0123456789abcdef")];
     assert!(load("", &[], &open).is_ok());
