@@ -46,14 +46,17 @@ fn select(mut text: Text<'_>, key: u16, has_aggregate: bool) -> Option<Rewrite> 
     if has_any(&["union", "intersect", "except", "into"]) || text.follows_top("distinct", "on") {
         return None;
     }
+    let from = text.find_top("from").filter(|from| text.word(from - 1).as_deref() != Some("distinct"))?;
     let column = make_list(&mut text, key)?;
-    let from = text.find_top("from")?;
     let mut note = None;
     if has_aggregate {
         add_group(&mut text, from, &column);
         note = Some(NOTE_GROUPED);
     }
     if !text.lists_column(from, &column) || has_aggregate {
+        if text.sorts_by_number() {
+            return None;
+        }
         let first = if text.word(1).as_deref() == Some("distinct") { 2 } else { 1 };
         text.insert_before(first, &format!("{column}, "));
     }
@@ -66,10 +69,13 @@ fn select(mut text: Text<'_>, key: u16, has_aggregate: bool) -> Option<Rewrite> 
 }
 
 /// Turns `column = $key` (or `$key = column`, or a folded `column IN ($key)`) into `column = ANY($key)` and returns
-/// the column as written. Only where the comparison is required of every row: not below OR, NOT or a subquery.
+/// the column as written. Only where the comparison is required of every row: in WHERE, not below OR, NOT or a
+/// subquery. Windows would no longer be those of one key.
 fn make_list(text: &mut Text<'_>, key: u16) -> Option<String> {
     let at = text.only_parameter(key)?;
-    if text.is_in_subquery(at) || text.has_word("or") || text.has_word("not") || text.has_word("case") {
+    let is_in_where = text.find_top("where").is_some_and(|start| start < at);
+    let has_any = ["case", "not", "or", "over"].iter().any(|word| text.has_word(word));
+    if !is_in_where || has_any || text.is_in_subquery(at) {
         return None;
     }
     let replacement = format!("= ANY(${key})");
@@ -128,8 +134,8 @@ impl Text<'_> {
         }
         // A cast or an operator before it would make the column part of a bigger expression.
         let before = first.checked_sub(1)?;
-        let begins_condition = self.is_symbol(before, "(")
-            || matches!(self.word(before).as_deref(), Some("where" | "and" | "on"));
+        let begins_condition =
+            self.is_symbol(before, "(") || matches!(self.word(before).as_deref(), Some("where" | "and"));
         (begins_condition && self.is_column(first, last)).then(|| self.slice(first, last).to_owned())
     }
 
@@ -150,14 +156,33 @@ impl Text<'_> {
         (first..=last).step_by(2).all(|at| matches!(self.kind(at), Some(Kind::Name | Kind::Word)))
     }
 
-    /// Whether the select list names the column or has a star.
+    /// Whether the select list names the column as it is, or has a star that holds it.
     fn lists_column(&self, from: usize, column: &str) -> bool {
-        let list = self.slice(1, from.saturating_sub(1));
-        let mut items = list.split(',').map(str::trim);
-        let bare = column.rsplit('.').next().unwrap_or(column);
-        items.any(|item| {
-            let name = item.split_whitespace().next().unwrap_or("");
-            name == column || name == bare || name == "*" || name.ends_with(".*")
+        let (table, bare) = column.rsplit_once('.').unwrap_or(("", column));
+        self.top_items(1, from).any(|(first, last)| {
+            let first = if self.word(first).as_deref() == Some("distinct") { first + 1 } else { first };
+            let mut end = first;
+            while end + 2 <= last && self.is_symbol(end + 1, ".") {
+                end += 2;
+            }
+            // A label may follow; an operator would make it another value.
+            let has_as = self.word(end + 1).as_deref() == Some("as");
+            let labels = last.saturating_sub(end).saturating_sub(usize::from(has_as));
+            let name = self.slice(first, end);
+            let is_column = labels <= 1 && (name == column || name == bare);
+            let star = name.strip_suffix(".*");
+            is_column || name == "*" || star.is_some_and(|of| table.is_empty() || of == table)
+        })
+    }
+
+    /// Whether ORDER BY or GROUP BY counts output columns (`ORDER BY 1`): a column more would shift them.
+    fn sorts_by_number(&self) -> bool {
+        ["group", "order"].iter().filter_map(|word| self.find_top(word)).any(|at| {
+            let clauses = ["having", "order", "limit", "offset", "fetch", "for", "window"];
+            let ends = clauses.iter().filter_map(|word| self.find_top(word)).filter(|end| *end > at);
+            let end = ends.min().unwrap_or(usize::MAX);
+            let mut items = self.top_items(at + 2, end);
+            items.any(|(first, _)| matches!(self.kind(first), Some(Kind::Literal | Kind::Parameter(_))))
         })
     }
 }
@@ -193,6 +218,17 @@ mod tests {
             "SELECT \"shop_author\".\"id\" FROM \"shop_author\" WHERE \"shop_author\".\"id\" = $1 LIMIT $2",
             "SELECT \"shop_author\".\"id\" FROM \"shop_author\" WHERE \"shop_author\".\"id\" = ANY($1)",
         );
+        read(
+            "SELECT f(a, k, b), a.* FROM a JOIN b ON b.a_id = a.id WHERE b.k = $1",
+            "SELECT b.k, f(a, k, b), a.* FROM a JOIN b ON b.a_id = a.id WHERE b.k = ANY($1)",
+        );
+        read(
+            "SELECT k AS key FROM a WHERE k = $1 ORDER BY 1",
+            "SELECT k AS key FROM a WHERE k = ANY($1) ORDER BY 1",
+        );
+        read("SELECT k + 1 AS k FROM a WHERE k = $1", "SELECT k, k + 1 AS k FROM a WHERE k = ANY($1)");
+        read("SELECT DISTINCT k, x FROM a WHERE k = $1", "SELECT DISTINCT k, x FROM a WHERE k = ANY($1)");
+        read("SELECT k + 1 FROM a WHERE k = $1", "SELECT k, k + 1 FROM a WHERE k = ANY($1)");
         read(
             "SELECT b.x FROM a JOIN b ON b.a_id = a.id WHERE a.kind = 5 AND b.k = $1 ORDER BY b.x",
             "SELECT b.k, b.x FROM a JOIN b ON b.a_id = a.id WHERE a.kind = 5 AND b.k = ANY($1) ORDER BY b.x",
@@ -255,6 +291,14 @@ mod tests {
             "SELECT a FROM t WHERE lower(a) = $1",
             "SELECT a FROM t WHERE a + b = $1",
             "SELECT DISTINCT ON (a) a FROM t WHERE b = $1",
+            "SELECT (a = $1), b FROM t",
+            "SELECT count(*) FILTER (WHERE a = $1) FROM t",
+            "SELECT t.a FROM t LEFT JOIN u ON u.t_id = t.id AND u.k = $1 WHERE t.b = $2",
+            "SELECT a, row_number() OVER (ORDER BY a) FROM t WHERE b = $1",
+            "SELECT a FROM t WHERE b = $1 ORDER BY 1",
+            "SELECT a, sum(x) FROM t WHERE b = $1 GROUP BY $2",
+            "SELECT a IS DISTINCT FROM c FROM t WHERE b = $1",
+            "SELECT a FROM t WHERE x IN (WITH w AS (SELECT 1) SELECT y FROM u WHERE b = $1)",
         ] {
             check(FindingKind::NPlusOne, text, 1, "-");
         }

@@ -125,6 +125,21 @@ impl<'a> Text<'a> {
         (number > after).then_some(out)
     }
 
+    /// First and last token of each item between commas outside all parentheses, from `start` up to `end`.
+    pub(super) fn top_items(&self, start: usize, end: usize) -> impl Iterator<Item = (usize, usize)> {
+        let end = end.min(self.tokens.len());
+        let is_comma = move |at: &usize| {
+            self.is_symbol(*at, ",") && self.tokens.get(*at).is_some_and(|token| token.depth == 0)
+        };
+        let mut next = start;
+        std::iter::from_fn(move || {
+            let first = next;
+            let comma = (first..end).find(is_comma).unwrap_or(end);
+            next = comma + 1;
+            (first < comma).then(|| (first, comma - 1))
+        })
+    }
+
     pub(super) fn replace(&mut self, first: usize, last: usize, by: &str) {
         if let Some((first, last)) = self.tokens.get(first).zip(self.tokens.get(last)) {
             self.edits.push((first.start, last.end, by.to_owned()));
@@ -215,7 +230,7 @@ fn tokenize(text: &str) -> Option<Vec<Token>> {
         }
         let (kind, length) = token(rest)?;
         let word = rest.get(..length)?;
-        if word.eq_ignore_ascii_case("select")
+        if ["select", "with"].iter().any(|it| word.eq_ignore_ascii_case(it))
             && tokens.last().is_some_and(|it| text.get(it.start..it.end) == Some("("))
             && let Some(innermost) = open.last_mut()
         {
