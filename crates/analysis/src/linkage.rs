@@ -211,12 +211,13 @@ impl Pool {
 }
 
 impl<'p> Match<'p> {
-    /// `None` when the column can't be the parent: too young, an echo of keys, or nothing in common.
+    /// `None` when the column can't be the parent: without values, too young, an echo of keys, or nothing in common.
     fn of(column: &'p Column, child: &Child, keys: &Keys<'_>) -> Option<Self> {
         let is_own = column.fingerprint == child.fingerprint;
         // A sibling of the loop returns the very key it was asked with; that proves nothing about where it is from.
         let is_echo = column.is_compared && column.executions as usize * 2 > keys.distinct.len();
-        if column.first_sent >= child.second_sent || is_echo || (is_own && column.is_compared) {
+        let is_empty = column.ranks.is_empty();
+        if is_empty || column.first_sent >= child.second_sent || is_echo || (is_own && column.is_compared) {
             return None;
         }
         // The first key of a walk down a tree comes from elsewhere.

@@ -117,8 +117,14 @@ impl Request {
 
     /// Cuts a part to what still fits into the request's bounds.
     fn fit(&mut self, part: &mut RequestPart) {
-        part.records.truncate(RECORDS_MAX - self.order.len());
+        let room = RECORDS_MAX - self.order.len();
+        if part.records.len() > room {
+            part.records.truncate(room);
+            let ends = part.records.iter().map(|it| it.keys.0 as usize + usize::from(it.keys.1));
+            part.keys.truncate(ends.max().unwrap_or(0));
+        }
         part.records.shrink_to_fit();
+        part.keys.shrink_to_fit();
         let before = part.samples.len();
         part.samples.retain(|sample| {
             let bytes = size_of_val(sample.values.as_slice());
@@ -311,6 +317,7 @@ mod tests {
         assert_eq!(request.queries(), 3_000);
         assert_eq!(request.records().count(), RECORDS_MAX);
         assert_eq!(request.statements_dropped(), 1_000);
+        assert_eq!(request.parts.iter().map(|part| part.keys.capacity()).sum::<usize>(), RECORDS_MAX);
         assert!(!request.is_complete());
     }
 
