@@ -1,4 +1,4 @@
-//! Listening sockets, and the acceptor that hands each connection to the worker with the fewest sessions.
+//! Listening sockets, and the acceptor that chooses for each connection the worker with the fewest sessions.
 
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -10,11 +10,13 @@ use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, UnixListener};
+use tokio::spawn;
 use tokio::time::sleep;
 use tracing::warn;
 
-use crate::socket::{Accepted, Address};
-use crate::worker::{Command, WorkerHandle};
+use crate::session::{self, Ending, StartupSetting};
+use crate::socket::{Address, Stream};
+use crate::worker::WorkerHandle;
 
 /// Connections the kernel keeps while the acceptor is busy. The default of 128 is short for a pool that starts.
 const BACKLOG: i32 = 1_024;
@@ -92,10 +94,11 @@ fn bind_unix(path: &Path) -> io::Result<Bound> {
     Ok(Bound::Unix(listener, SocketFile(path.to_path_buf())))
 }
 
-/// Gives accepted connections to workers.
+/// Begins a session for each accepted connection.
 pub(crate) struct Dispatcher {
     pub(crate) workers: Vec<WorkerHandle>,
-    pub(crate) numbers: Arc<AtomicU64>,
+    pub(crate) numbers: AtomicU64,
+    pub(crate) setting: Arc<StartupSetting>,
 }
 
 impl Dispatcher {
@@ -105,33 +108,31 @@ impl Dispatcher {
             Bound::Tcp(listener) => {
                 let listener = TcpListener::from_std(listener)?;
                 loop {
-                    let accepted = listener.accept().await.and_then(|(stream, _)| stream.into_std());
-                    self.dispatch(accepted.map(Accepted::Tcp)).await;
+                    self.dispatch(listener.accept().await.map(|(stream, _)| stream.into())).await;
                 }
             }
             Bound::Unix(listener, _file) => {
                 let listener = UnixListener::from_std(listener)?;
                 loop {
-                    let accepted = listener.accept().await.and_then(|(stream, _)| stream.into_std());
-                    self.dispatch(accepted.map(Accepted::Unix)).await;
+                    self.dispatch(listener.accept().await.map(|(stream, _)| stream.into())).await;
                 }
             }
         }
     }
 
-    async fn dispatch(&self, accepted: io::Result<Accepted>) {
+    async fn dispatch(&self, accepted: io::Result<Stream>) {
         match accepted {
-            Ok(accepted) => {
+            Ok(client) => {
                 let alive = self.workers.iter().filter(|worker| !worker.commands.is_closed());
                 let Some(worker) = alive.min_by_key(|worker| worker.sessions.load(Ordering::Relaxed)) else {
                     warn!("no worker is left; a connection was closed");
                     return;
                 };
-                worker.sessions.fetch_add(1, Ordering::Relaxed);
                 let number = self.numbers.fetch_add(1, Ordering::Relaxed);
-                if worker.commands.send(Command::Serve(accepted, number)).await.is_err() {
-                    worker.sessions.fetch_sub(1, Ordering::Relaxed);
-                }
+                // Counted before the task's first turn: a drain must know of it.
+                let ending = Ending::of(number, worker.count(), &self.setting.metrics);
+                let (commands, setting) = (worker.commands.clone(), Arc::clone(&self.setting));
+                spawn(session::begin(ending, client, commands, setting));
             }
             Err(error) => {
                 warn!(%error, "cannot accept a connection");

@@ -8,6 +8,7 @@
 use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use pgtally_analysis::{Moment, ObserverSettings, RequestPart, SessionObserver, Worker};
 use pgtally_protocol::startup::Startup;
@@ -29,8 +30,8 @@ pub(crate) struct Observatory {
     /// Sessions with traffic since the last tick, or with an open request: the only ones a tick visits.
     active: RefCell<Vec<Rc<Slot>>>,
     is_ticking: Cell<bool>,
-    /// Signalled when a tick is wanted and none is armed.
-    pub(crate) wake: Notify,
+    /// Signalled when a tick is wanted and none is on its way.
+    wants_tick: Arc<Notify>,
     bytes_to_upstream: Cell<u64>,
     bytes_to_client: Cell<u64>,
 }
@@ -92,14 +93,14 @@ impl Slot {
 
 impl Observatory {
     /// `settings` is `None` when the analysis is switched off.
-    pub(crate) fn new(settings: Option<ObserverSettings>) -> Self {
+    pub(crate) fn new(settings: Option<ObserverSettings>, wants_tick: Arc<Notify>) -> Self {
         Self {
             is_on: settings.is_some(),
             worker: RefCell::new(Worker::new(settings.unwrap_or_default())),
             waiting: RefCell::default(),
             active: RefCell::default(),
             is_ticking: Cell::new(false),
-            wake: Notify::new(),
+            wants_tick,
             bytes_to_upstream: Cell::new(0),
             bytes_to_client: Cell::new(0),
         }
@@ -107,18 +108,19 @@ impl Observatory {
 
     fn want_tick(&self) {
         if !self.is_ticking.replace(true) {
-            self.wake.notify_one();
+            self.wants_tick.notify_one();
         }
     }
 
-    /// Closes what has been idle for long enough and hands over what is finished. Returns whether another tick is
-    /// wanted although no session may send anything until then.
-    pub(crate) fn tick(&self, now: Moment, sink: &mpsc::Sender<Message>, metrics: &Metrics) -> bool {
+    /// Closes what has been idle for long enough and hands over what is finished. Asks for another tick when one is
+    /// needed although no session may send anything until then.
+    pub(crate) fn tick(&self, now: Moment, sink: &mpsc::Sender<Message>, metrics: &Metrics) {
         let has_open = self.sweep(now, metrics);
         let is_handed_over = self.hand_over(sink, metrics);
-        let is_wanted = has_open || !is_handed_over;
-        self.is_ticking.set(is_wanted);
-        is_wanted
+        self.is_ticking.set(false);
+        if has_open || !is_handed_over {
+            self.want_tick();
+        }
     }
 
     /// Lets observers of active sessions see the time; true when any has something open.

@@ -1,6 +1,6 @@
 //! Puts a proxy together and takes it apart: threads, sockets, order of shutdown.
 //!
-//! Threads: one *control* (acceptor, admin listener), the *workers* (sessions), one *aggregator*. All state hangs off
+//! Threads: one *control* (acceptor, startup, ticks, admin listener), the *workers* (relay), one *aggregator*. All state hangs off
 //! [`Running`]; several proxies fit into one process.
 
 use std::io;
@@ -23,8 +23,9 @@ use crate::config::Config;
 use crate::limits::BATCHES_MAX;
 use crate::listener::{self, Bound, Dispatcher};
 use crate::metrics::Metrics;
+use crate::session::StartupSetting;
 use crate::socket::Address;
-use crate::worker::{self, Setting, Upstream, WorkerHandle};
+use crate::worker::{self, Setting, WorkerHandle};
 
 /// How often a drain looks whether the last session is gone.
 const DRAIN_POLL: Duration = Duration::from_millis(20);
@@ -98,13 +99,11 @@ fn start_threads(
     let mut threads = Vec::new();
     let aggregator = aggregator::start(clock, Arc::clone(&metrics), config.findings.clone(), messages);
     threads.push(aggregator.map_err(StartError::Thread)?);
-    let upstream = Upstream { address: config.upstream.clone(), connect_timeout: config.connect_timeout };
     let setting = Setting {
         clock,
         metrics: Arc::clone(&metrics),
         observer: config.is_analysis_on.then(|| config.observer.clone()),
         sink: sink.clone(),
-        upstream,
     };
     let mut workers = Vec::new();
     for number in 0..config.workers {
@@ -122,8 +121,14 @@ fn start_threads(
     };
     let (stop, stops) = watch::channel(Stop::No);
     let admin_addr = admin.as_ref().map(|(_, address)| *address);
-    let control =
-        Control { admin: admin.map(|(listener, _)| listener), bound, is_draining, state, stops, workers };
+    let startup = StartupSetting {
+        clock,
+        connect_timeout: config.connect_timeout,
+        metrics,
+        upstream: config.upstream.clone(),
+    };
+    let admin = admin.map(|(listener, _)| listener);
+    let control = Control { admin, bound, is_draining, startup: Arc::new(startup), state, stops, workers };
     let control = thread::Builder::new().name("control".into()).spawn(move || control.run());
     threads.push(control.map_err(StartError::Thread)?);
     Ok(Running { admin_addr, asker: Some(asker), listen_addrs, stop, threads })
@@ -248,6 +253,7 @@ struct Control {
     admin: Option<std::net::TcpListener>,
     bound: Vec<Bound>,
     is_draining: Arc<AtomicBool>,
+    startup: Arc<StartupSetting>,
     state: AdminState,
     stops: watch::Receiver<Stop>,
     workers: Vec<WorkerHandle>,
@@ -262,8 +268,14 @@ impl Control {
     }
 
     async fn serve(mut self) {
-        let dispatcher =
-            Arc::new(Dispatcher { workers: self.workers.clone(), numbers: Arc::new(AtomicU64::new(1)) });
+        for worker in &self.workers {
+            tokio::spawn(worker.clone().tick_on_demand());
+        }
+        let dispatcher = Arc::new(Dispatcher {
+            workers: self.workers.clone(),
+            numbers: AtomicU64::new(1),
+            setting: Arc::clone(&self.startup),
+        });
         let acceptors: Vec<_> = std::mem::take(&mut self.bound)
             .into_iter()
             .map(|bound| {

@@ -44,31 +44,44 @@ impl Stream {
     /// Connects to `address`. The caller bounds the time.
     pub(crate) async fn connect(address: &Address) -> io::Result<Self> {
         match address {
-            Address::Tcp(host, port) => {
-                let stream = TcpStream::connect((host.as_str(), *port)).await?;
-                tune(&stream);
-                Ok(Self::Tcp(stream))
-            }
-            Address::Unix(path) => UnixStream::connect(path).await.map(Self::Unix),
+            Address::Tcp(host, port) => TcpStream::connect((host.as_str(), *port)).await.map(Self::from),
+            Address::Unix(path) => UnixStream::connect(path).await.map(Self::from),
         }
     }
 
-    /// Takes over an accepted socket; must run on the runtime that will drive it.
-    pub(crate) fn adopt(accepted: Accepted) -> io::Result<Self> {
-        match accepted {
-            Accepted::Tcp(stream) => {
-                let stream = TcpStream::from_std(stream)?;
-                tune(&stream);
-                Ok(Self::Tcp(stream))
-            }
-            Accepted::Unix(stream) => UnixStream::from_std(stream).map(Self::Unix),
+    /// Takes the socket off its runtime. What has arrived and was not read stays in it.
+    pub(crate) fn detach(self) -> io::Result<Detached> {
+        match self {
+            Self::Tcp(stream) => stream.into_std().map(Detached::Tcp),
+            Self::Unix(stream) => stream.into_std().map(Detached::Unix),
+        }
+    }
+
+    /// Takes over a socket; must run on the runtime that will drive it.
+    pub(crate) fn adopt(detached: Detached) -> io::Result<Self> {
+        match detached {
+            Detached::Tcp(stream) => TcpStream::from_std(stream).map(Self::Tcp),
+            Detached::Unix(stream) => UnixStream::from_std(stream).map(Self::Unix),
         }
     }
 }
 
-/// A socket on its way from the acceptor to a worker, bound to no runtime.
+impl From<TcpStream> for Stream {
+    fn from(stream: TcpStream) -> Self {
+        tune(&stream);
+        Self::Tcp(stream)
+    }
+}
+
+impl From<UnixStream> for Stream {
+    fn from(stream: UnixStream) -> Self {
+        Self::Unix(stream)
+    }
+}
+
+/// A socket on its way from the control thread to a worker, bound to no runtime.
 #[derive(Debug)]
-pub(crate) enum Accepted {
+pub(crate) enum Detached {
     Tcp(std::net::TcpStream),
     Unix(std::os::unix::net::UnixStream),
 }

@@ -1,7 +1,11 @@
 //! A worker thread: one single-threaded runtime with its sessions, and nothing shared on the path of a message.
 //!
 //! Sessions stay on the thread they were given to, so their state is `Rc` and `Cell`. The rest of the process talks
-//! to a worker through a channel of [`Command`]s, once per connection or API call.
+//! to a worker through a channel of [`Command`]s, once per connection, API call or tick.
+//!
+//! A worker's runtime keeps no time: tokio's timers read the clock four times whenever a thread goes to sleep, which
+//! is once per message. What needs a deadline runs on the control thread (`session.rs`: everything before the relay),
+//! and ticks come from there too, only while they are wanted.
 
 use std::cell::RefCell;
 use std::io;
@@ -9,11 +13,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
-use std::time::Duration;
 
 use pgtally_analysis::{ObserverSettings, RequestPart};
 use tokio::runtime::{Builder, LocalOptions};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::spawn_local;
 use tokio::time::sleep;
 
@@ -22,15 +25,7 @@ use crate::clock::Clock;
 use crate::limits::{ACCEPTED_MAX, SCRATCH_BYTES, TICK};
 use crate::metrics::Metrics;
 use crate::observe::Observatory;
-use crate::session;
-use crate::socket::{Accepted, Address};
-
-/// Where sessions go, and how long reaching it may take.
-#[derive(Clone, Debug)]
-pub(crate) struct Upstream {
-    pub(crate) address: Address,
-    pub(crate) connect_timeout: Duration,
-}
+use crate::session::{self, Started};
 
 /// What a worker needs from the rest of the process.
 #[derive(Clone)]
@@ -39,7 +34,6 @@ pub(crate) struct Setting {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) observer: Option<ObserverSettings>,
     pub(crate) sink: mpsc::Sender<Message>,
-    pub(crate) upstream: Upstream,
 }
 
 /// What the sessions of one thread share.
@@ -49,32 +43,55 @@ pub(crate) struct Local {
     pub(crate) observatory: Observatory,
     /// One read buffer for all sessions of the thread, borrowed inside a poll only.
     pub(crate) scratch: RefCell<Box<[u8]>>,
-    pub(crate) upstream: Upstream,
 }
 
 /// Something for a worker to do.
 pub(crate) enum Command {
     /// Hand over what is finished, and answer with copies of what is open.
     Flush(oneshot::Sender<Vec<RequestPart>>),
-    /// Serve a connection.
-    Serve(Accepted, u64),
+    /// Relay a session to its end.
+    Serve(Box<Started>),
+    /// Look at the time: close what is over and hand it on.
+    Tick,
 }
 
 /// The process's side of a worker.
 #[derive(Clone)]
 pub(crate) struct WorkerHandle {
     pub(crate) commands: mpsc::Sender<Command>,
-    /// Sessions given to it and not over.
+    /// Sessions meant for it and not over, those that are still starting too.
     pub(crate) sessions: Arc<AtomicUsize>,
+    /// Signalled by the worker.
+    wants_tick: Arc<Notify>,
+}
+
+impl WorkerHandle {
+    /// Counts a session of this worker until the answer is dropped.
+    pub(crate) fn count(&self) -> Counted {
+        self.sessions.fetch_add(1, Ordering::Relaxed);
+        Counted(Arc::clone(&self.sessions))
+    }
+
+    /// Sends ticks while the worker wants them: with nothing open anywhere, no timer is armed. Needs a runtime that
+    /// keeps time.
+    pub(crate) async fn tick_on_demand(self) {
+        loop {
+            self.wants_tick.notified().await;
+            sleep(TICK).await;
+            if self.commands.send(Command::Tick).await.is_err() {
+                return;
+            }
+        }
+    }
 }
 
 /// Starts a worker. It ends, and its sessions with it, when all its handles are gone.
 pub(crate) fn start(number: usize, setting: Setting) -> io::Result<(WorkerHandle, thread::JoinHandle<()>)> {
     let (commands, receiver) = mpsc::channel(ACCEPTED_MAX);
-    let sessions = Arc::new(AtomicUsize::new(0));
-    let handle = WorkerHandle { commands, sessions: Arc::clone(&sessions) };
+    let wants_tick = Arc::new(Notify::new());
+    let handle = WorkerHandle { commands, sessions: Arc::default(), wants_tick: Arc::clone(&wants_tick) };
     let mut builder = Builder::new_current_thread();
-    builder.enable_all();
+    builder.enable_io();
     let thread = thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
         // A local runtime cannot change threads, so it is built here. Should that fail, the handle's channel is
         // closed and the acceptor passes this worker over.
@@ -83,11 +100,10 @@ pub(crate) fn start(number: usize, setting: Setting) -> io::Result<(WorkerHandle
                 let local = Rc::new(Local {
                     clock: setting.clock,
                     metrics: setting.metrics,
-                    observatory: Observatory::new(setting.observer),
+                    observatory: Observatory::new(setting.observer, wants_tick),
                     scratch: RefCell::new(vec![0; SCRATCH_BYTES].into_boxed_slice()),
-                    upstream: setting.upstream,
                 });
-                runtime.block_on(run(&local, receiver, &sessions, &setting.sink));
+                runtime.block_on(run(&local, receiver, &setting.sink));
                 // Ends the sessions that are left; their observers close.
                 drop(runtime);
                 local.observatory.hand_over(&setting.sink, &local.metrics);
@@ -98,48 +114,23 @@ pub(crate) fn start(number: usize, setting: Setting) -> io::Result<(WorkerHandle
     Ok((handle, thread))
 }
 
-async fn run(
-    local: &Rc<Local>,
-    mut commands: mpsc::Receiver<Command>,
-    sessions: &Arc<AtomicUsize>,
-    sink: &mpsc::Sender<Message>,
-) {
-    spawn_local(tick_while_busy(Rc::clone(local), sink.clone()));
+async fn run(local: &Rc<Local>, mut commands: mpsc::Receiver<Command>, sink: &mpsc::Sender<Message>) {
+    let observatory = &local.observatory;
     while let Some(command) = commands.recv().await {
         match command {
             Command::Flush(reply) => {
-                let observatory = &local.observatory;
                 observatory.tick(local.clock.now(), sink, &local.metrics);
                 // A caller that stopped waiting needs no answer.
                 let _ = reply.send(observatory.open_parts());
             }
-            Command::Serve(accepted, number) => {
-                let counted = Counted(Arc::clone(sessions));
-                let local = Rc::clone(local);
-                spawn_local(async move {
-                    session::serve(accepted, number, local).await;
-                    drop(counted);
-                });
-            }
+            Command::Serve(started) => drop(spawn_local(session::serve(started, Rc::clone(local)))),
+            Command::Tick => observatory.tick(local.clock.now(), sink, &local.metrics),
         }
     }
 }
 
-/// Ticks while there is anything to do; an idle thread has no timer.
-async fn tick_while_busy(local: Rc<Local>, sink: mpsc::Sender<Message>) {
-    loop {
-        local.observatory.wake.notified().await;
-        loop {
-            sleep(TICK).await;
-            if !local.observatory.tick(local.clock.now(), &sink, &local.metrics) {
-                break;
-            }
-        }
-    }
-}
-
-/// Takes a session off the worker's count when it ends, by a panic too.
-struct Counted(Arc<AtomicUsize>);
+/// Takes a session off its worker's count when it ends, by a panic too.
+pub(crate) struct Counted(Arc<AtomicUsize>);
 
 impl Drop for Counted {
     fn drop(&mut self) {
