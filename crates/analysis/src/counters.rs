@@ -116,6 +116,13 @@ pub struct Counters {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct DatabaseIndex(usize);
 
+impl DatabaseIndex {
+    /// Tells databases apart.
+    pub(crate) const fn number(self) -> u64 {
+        self.0 as u64
+    }
+}
+
 impl Counters {
     /// Adds what another take counted.
     pub fn merge(&mut self, other: Self) {

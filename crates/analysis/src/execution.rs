@@ -9,7 +9,7 @@ use crate::columns::{BinaryColumns, ColumnPlan, RowHashes};
 use crate::part::RecordPlace;
 use crate::record::Moment;
 use crate::tagset::TagSet;
-use crate::texts::{Analysed, PreparedText, Statement};
+use crate::texts::{Analysed, PreparedText, Rest, Statement};
 
 /// The attachments of an observed conversation.
 #[derive(Debug)]
@@ -104,7 +104,7 @@ impl Run {
 #[derive(Debug)]
 pub(crate) struct Execution {
     first: Option<Statement>,
-    rest: Vec<Statement>,
+    rest: Rest,
     /// Statements of the text that have completed.
     done: usize,
     pub(crate) tags: Option<Rc<TagSet>>,
@@ -124,7 +124,7 @@ impl Execution {
     pub(crate) fn unknown() -> Self {
         Self {
             first: None,
-            rest: Vec::new(),
+            rest: None,
             done: 0,
             tags: None,
             has_fresh_tags: false,
@@ -138,8 +138,10 @@ impl Execution {
         }
     }
 
-    pub(crate) fn of_query(analysed: Analysed) -> Self {
+    /// `is_crowded`: too much is pending to keep more than the first statement of a text.
+    pub(crate) fn of_query(analysed: Analysed, is_crowded: bool) -> Self {
         let (first, rest, tags) = analysed.into_parts();
+        let rest = rest.filter(|_| !is_crowded);
         Self { first, rest, tags, has_fresh_tags: true, is_query: true, ..Self::unknown() }
     }
 
@@ -170,7 +172,7 @@ impl Execution {
     pub(crate) fn statement(&self) -> Option<&Statement> {
         match self.done.checked_sub(1) {
             None => self.first.as_ref(),
-            Some(index) => self.rest.get(index),
+            Some(index) => self.rest.as_ref()?.get(index),
         }
     }
 

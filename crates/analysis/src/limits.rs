@@ -32,6 +32,11 @@ pub const SAMPLES_MAX: usize = 16;
 pub const NAME_BYTES_MAX: usize = 256;
 /// Statements of one `Query` text that are looked at; the rest is counted without a shape.
 pub const STATEMENTS_PER_TEXT_MAX: usize = 256;
+/// Unanswered messages from which only the first statement of a text is looked at: a long pipeline of long texts
+/// would hold many times its own size.
+pub const CROWDED_PENDING: usize = 512;
+/// Bytes kept of the value of a setting that attribution reads.
+pub const SETTING_BYTES_MAX: usize = 1_024;
 /// Statements of the longest text kept in the memo.
 pub const MEMO_STATEMENTS_MAX: usize = 16;
 /// Nanoseconds a statement without a tag inherits the request of the one before it.

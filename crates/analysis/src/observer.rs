@@ -16,7 +16,7 @@ use pgtally_protocol::{Conversation, Desync, Frame, FrameReader, NameHash, Trans
 use crate::attribution::Attributor;
 use crate::counters::Dropped;
 use crate::execution::{Execution, Mark, Observed, PreparedEntry};
-use crate::limits::{NAME_BYTES_MAX, PART_AGE_NS, PART_IDLE_NS};
+use crate::limits::{CROWDED_PENDING, NAME_BYTES_MAX, PART_AGE_NS, PART_IDLE_NS};
 use crate::part::{PartRecorder, cut};
 use crate::record::{Moment, Origin, RequestPart};
 use crate::recording::{EVERY_STATEMENT, Recording};
@@ -85,7 +85,7 @@ impl SessionObserver {
                 }
             }
         }
-        if is_ready && !self.conversation.has_pending() {
+        if is_ready && self.conversation.pending() == 0 {
             self.frontend_frames.shrink();
             self.backend_frames.shrink();
         }
@@ -148,7 +148,8 @@ fn sent(
         frontend::QUERY => {
             let text = noted(frontend::query(frame)?, worker);
             let analysed = worker.texts.query(text, recording.dialect, &mut worker.tag_sets);
-            conversation.query(Execution::of_query(analysed), mark)
+            let is_crowded = conversation.pending() >= CROWDED_PENDING;
+            conversation.query(Execution::of_query(analysed, is_crowded), mark)
         }
         frontend::PARSE => sent_parse(conversation, recording, frame, worker),
         frontend::BIND => sent_bind(conversation, frame, now),
@@ -186,7 +187,8 @@ fn sent_parse(
 ) -> Result<(), Desync> {
     let parse = Parse::read(frame)?;
     let text = noted(parse.text, worker);
-    let text = worker.texts.prepare(text, parse.types, recording.dialect, &mut worker.tag_sets);
+    let text =
+        worker.texts.prepare(text, parse.types, recording.dialect, recording.database, &mut worker.tag_sets);
     let name_hash = if parse.name.is_empty() { EVERY_STATEMENT } else { name_hash(parse.name) };
     let prepared = PreparedEntry { text, name_hash, is_fresh: true };
     if !conversation.parse(NameHash::of(parse.name), prepared)? {

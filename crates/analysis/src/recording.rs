@@ -39,7 +39,7 @@ struct Cursor {
 #[derive(Debug)]
 pub(crate) struct Recording {
     session: u64,
-    database: DatabaseIndex,
+    pub(crate) database: DatabaseIndex,
     origin: Origin,
     pub(crate) dialect: Dialect,
     attributor: Attributor,

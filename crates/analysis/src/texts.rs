@@ -6,6 +6,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::hash::Hasher;
+use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -19,9 +20,10 @@ use pgtally_protocol::frontend::{Bind, Text};
 use rustc_hash::{FxHashMap, FxHasher};
 
 use crate::columns::{BinaryColumns, ColumnPlan};
-use crate::counters::ShapeCounters;
+use crate::counters::{DatabaseIndex, ShapeCounters};
 use crate::limits::{
-    KEYS_MAX, MEMO_STATEMENTS_MAX, NEW_SHAPES_MAX, SHAPES_MAX, STATEMENTS_PER_TEXT_MAX, TEXTS_MAX,
+    KEYS_MAX, MEMO_STATEMENTS_MAX, NEW_SHAPES_MAX, SETTING_BYTES_MAX, SHAPES_MAX, STATEMENTS_PER_TEXT_MAX,
+    TEXTS_MAX,
 };
 use crate::record::KeyValue;
 use crate::shape::Shape;
@@ -69,22 +71,35 @@ pub(crate) struct Statement {
     pub(crate) values: ParameterValues,
 }
 
-/// What a placeholder `$n` is used for.
-#[derive(Clone, Copy, Debug, Default)]
-struct PlaceholderUse {
+/// Placeholders in a row that hold a key. At most [`KEYS_MAX`] per text, whatever numbers it uses.
+#[derive(Clone, Debug)]
+struct KeyPlaceholders {
+    /// 0-based numbers.
+    numbers: Range<usize>,
     /// Position in [`ParameterValues::keys`].
-    key: Option<u8>,
+    key: u8,
     is_array: bool,
 }
+
+/// The statements of a text behind its first, shared by all its executions.
+pub(crate) type Rest = Option<Rc<[Statement]>>;
 
 /// What one text means.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct AnalysedText {
     /// The first statement stands apart so that the usual text needs no allocation.
     pub(crate) first: Option<Statement>,
-    pub(crate) rest: Vec<Statement>,
+    pub(crate) rest: Rest,
     pub(crate) tags: Option<Rc<TagSet>>,
-    placeholders: Vec<PlaceholderUse>,
+    /// Of the first statement: only that of a prepared text has placeholders.
+    placeholders: Vec<KeyPlaceholders>,
+}
+
+#[cfg(test)]
+impl AnalysedText {
+    pub(crate) fn placeholder_bytes(&self) -> usize {
+        self.placeholders.capacity() * size_of::<KeyPlaceholders>()
+    }
 }
 
 /// A prepared statement: its text and what describing it told.
@@ -106,8 +121,6 @@ pub(crate) struct Bound {
 }
 
 enum Memo {
-    /// Seen once: only the hash is kept.
-    Seen(u64),
     Query(u64, Rc<AnalysedText>),
     Prepared(u64, Rc<PreparedText>),
 }
@@ -116,6 +129,8 @@ enum Memo {
 pub(crate) struct Texts {
     scan: Scan,
     memo: Box<[Option<Memo>]>,
+    /// Hashes of texts seen once, apart so that texts that never return don't drive out those that do.
+    seen: Box<[u64]>,
     templates: Templates,
     young: FxHashMap<Fingerprint, Rc<WorkerShape>>,
     old: FxHashMap<Fingerprint, Rc<WorkerShape>>,
@@ -131,6 +146,7 @@ impl Texts {
         Self {
             scan: Scan::new(),
             memo: (0..TEXTS_MAX).map(|_| None).collect(),
+            seen: vec![0; TEXTS_MAX].into(),
             templates: Templates::new(),
             young: FxHashMap::default(),
             old: FxHashMap::default(),
@@ -181,12 +197,13 @@ impl Texts {
         }
         let analysed = self.analyse(text, dialect, tags);
         if let Some(statement) = &analysed.first
-            && analysed.rest.is_empty()
+            && analysed.rest.is_none()
             && !text.is_cut
         {
             self.templates.learn(text.bytes, &self.scan, dialect, statement);
         }
-        if analysed.rest.len() < MEMO_STATEMENTS_MAX && self.is_seen_again(hash) {
+        let others = analysed.rest.as_ref().map_or(0, |rest| rest.len());
+        if others < MEMO_STATEMENTS_MAX && self.is_seen_again(hash) {
             let analysed = Rc::new(analysed);
             self.remember(hash, Memo::Query(hash, Rc::clone(&analysed)));
             return Analysed::Known(analysed);
@@ -209,9 +226,11 @@ impl Texts {
         text: Text<'_>,
         types: &[u8],
         dialect: Dialect,
+        database: DatabaseIndex,
         tags: &mut TagSets,
     ) -> Rc<PreparedText> {
-        let hash = hash_text(text, dialect, types).rotate_left(1);
+        // What describing it tells, such as OIDs, holds in one database.
+        let hash = mix(hash_text(text, dialect, types), database.number());
         if let Some(Some(Memo::Prepared(known, prepared))) = self.memo.get(slot(hash))
             && *known == hash
         {
@@ -230,11 +249,7 @@ impl Texts {
     }
 
     fn is_seen_again(&mut self, hash: u64) -> bool {
-        let is_seen = matches!(self.memo.get(slot(hash)), Some(Some(Memo::Seen(seen))) if *seen == hash);
-        if !is_seen {
-            self.remember(hash, Memo::Seen(hash));
-        }
-        is_seen
+        self.seen.get_mut(slot(hash)).is_some_and(|seen| std::mem::replace(seen, hash) == hash)
     }
 
     fn remember(&mut self, hash: u64, memo: Memo) {
@@ -247,6 +262,7 @@ impl Texts {
         let mut scan = std::mem::take(&mut self.scan);
         scan.scan(text.bytes, dialect, text.is_cut);
         let mut analysed = AnalysedText { tags: tags.of(text.bytes, &scan), ..AnalysedText::default() };
+        let (mut rest, mut placeholders) = (Vec::new(), Vec::new());
         for (number, statement) in scan.statements.iter().enumerate().take(STATEMENTS_PER_TEXT_MAX) {
             let range = statement.parameters.start as usize..statement.parameters.end as usize;
             let parameters = scan.parameters.get(range).unwrap_or(&[]);
@@ -255,14 +271,16 @@ impl Texts {
                 command: statement.command,
                 name_hash: statement.name_hash,
                 setting: setting(text.bytes, statement),
-                values: literal_values(parameters, &mut analysed.placeholders),
+                values: literal_values(parameters, &mut placeholders),
             };
             if number == 0 {
                 analysed.first = Some(known);
+                analysed.placeholders = std::mem::take(&mut placeholders);
             } else {
-                analysed.rest.push(known);
+                rest.push(known);
             }
         }
+        analysed.rest = (!rest.is_empty()).then(|| rest.into());
         self.scan = scan;
         analysed
     }
@@ -305,7 +323,7 @@ pub(crate) enum Analysed {
 }
 
 impl Analysed {
-    pub(crate) fn into_parts(self) -> (Option<Statement>, Vec<Statement>, Option<Rc<TagSet>>) {
+    pub(crate) fn into_parts(self) -> (Option<Statement>, Rest, Option<Rc<TagSet>>) {
         match self {
             Self::Fresh(text) => (text.first, text.rest, text.tags),
             Self::Known(text) => (text.first.clone(), text.rest.clone(), text.tags.clone()),
@@ -333,9 +351,14 @@ fn setting(text: &[u8], statement: &StatementScan) -> Option<Rc<SettingChange>> 
     Some(Rc::new(SettingChange {
         name: setting.name,
         scope: setting.scope,
-        value: token.map(|token| unquote(token).into()),
+        value: token.map(|token| setting_value(&unquote(token))),
         placeholder: setting.placeholder,
     }))
+}
+
+/// What is kept of a setting's value.
+fn setting_value(value: &[u8]) -> Box<[u8]> {
+    value.get(..SETTING_BYTES_MAX).unwrap_or(value).into()
 }
 
 fn mix(hash: u64, value: u64) -> u64 {
@@ -346,7 +369,7 @@ fn mix(hash: u64, value: u64) -> u64 {
 }
 
 /// The values that stand in the text; notes what its placeholders are used for.
-fn literal_values(parameters: &[Parameter], placeholders: &mut Vec<PlaceholderUse>) -> ParameterValues {
+fn literal_values(parameters: &[Parameter], placeholders: &mut Vec<KeyPlaceholders>) -> ParameterValues {
     let mut values = ParameterValues::default();
     for (number, parameter) in (1..).zip(parameters) {
         let key = (parameter.role == Role::Key).then(|| values.add_key(number, parameter.elements)).flatten();
@@ -359,13 +382,10 @@ fn literal_values(parameters: &[Parameter], placeholders: &mut Vec<PlaceholderUs
                 }
             }
             Value::Placeholder { first, count } => {
-                let range = usize::from(first.max(1)) - 1..usize::from(first.max(1)) - 1 + usize::from(count);
-                if placeholders.len() < range.end {
-                    placeholders.resize(range.end, PlaceholderUse::default());
-                }
-                let is_array = parameter.elements == 0;
-                for usage in placeholders.get_mut(range).unwrap_or(&mut []) {
-                    *usage = PlaceholderUse { key: usage.key.or(key), is_array };
+                if let Some(key) = key {
+                    let start = usize::from(first.max(1)) - 1;
+                    let numbers = start..start + usize::from(count);
+                    placeholders.push(KeyPlaceholders { numbers, key, is_array: parameter.elements == 0 });
                 }
             }
         }
@@ -410,15 +430,15 @@ impl PreparedText {
         let formats = bind.values(|index, bound| {
             let oid = types.get(index).copied().unwrap_or(0);
             let is_binary = bind.formats.is_binary(index);
-            let usage = self.text.placeholders.get(index).copied().unwrap_or_default();
-            let key = usage.key.and_then(|key| keys.get_mut(usize::from(key)));
+            let usage = self.text.placeholders.iter().find(|it| it.numbers.contains(&index));
+            let key = usage.and_then(|it| keys.get_mut(usize::from(it.key)));
             let mut push = |hash: u32, key: Option<&mut Option<BoundKey>>| match key {
                 Some(key) => key.get_or_insert_with(BoundKey::new).push(hash),
                 None => values.others_hash = mix(values.others_hash, u64::from(hash)),
             };
             let hash = bound.map_or(0, |bytes| hash_value(oid, is_binary, bytes));
             values.hash = mix(values.hash, u64::from(hash));
-            match (bound, usage.is_array, key) {
+            match (bound, usage.is_some_and(|it| it.is_array), key) {
                 (Some(array), true, Some(key)) => {
                     key.get_or_insert_with(BoundKey::new).push_array(array, is_binary)
                 }
@@ -427,7 +447,7 @@ impl PreparedText {
             if let Some(setting) = setting {
                 let number = u16::try_from(index + 1).ok();
                 if setting.placeholder.is_some() && setting.placeholder == number {
-                    setting_value = bound.map(Box::from);
+                    setting_value = bound.map(self::setting_value);
                 }
                 if let SettingScope::Bound(scope) = setting.scope
                     && Some(scope) == number

@@ -183,10 +183,10 @@ impl<A: Attachments> Conversation<A> {
         self.running > 0
     }
 
-    /// Whether anything waits for an answer.
+    /// Messages that wait for an answer.
     #[must_use]
-    pub fn has_pending(&self) -> bool {
-        !self.pending.is_empty()
+    pub fn pending(&self) -> usize {
+        self.pending.len()
     }
 
     /// The prepared statement that a `Bind` sent now would find.

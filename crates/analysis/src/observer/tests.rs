@@ -199,6 +199,55 @@ fn a_commit_that_cannot_be_serialized_marks_its_attempt() {
     assert_eq!(retried, [true, false]);
 }
 
+#[test]
+fn a_crowded_pipeline_keeps_one_statement_per_text() {
+    let mut session = Session::new();
+    let text = |number: usize| format!("{}\0", format!("SELECT {number} FROM t;").repeat(20));
+    for number in 0..2 * crate::limits::CROWDED_PENDING {
+        session.frontend(&message(b'Q', text(number).as_bytes()));
+    }
+    for _ in 0..2 * crate::limits::CROWDED_PENDING {
+        session.backend(&[complete("SELECT 1").repeat(20), message(b'Z', b"I")].concat());
+    }
+    let counters = session.worker.take_counters().unwrap();
+    let unknown = counters.dropped[Dropped::Statements as usize] as usize;
+    assert_eq!(unknown, 19 * crate::limits::CROWDED_PENDING);
+    assert_eq!(session.part().statements as usize, 40 * crate::limits::CROWDED_PENDING);
+}
+
+#[test]
+fn high_placeholder_numbers_and_long_settings_take_no_room() {
+    let mut session = Session::new();
+    let mut prepared = |sql: &str| {
+        let bytes = sql.as_bytes();
+        let Worker { texts, tag_sets, counters, .. } = &mut session.worker;
+        let database = counters.database("shop");
+        texts.prepare(Text { bytes, is_cut: false }, &[], Default::default(), database, tag_sets)
+    };
+    let many = prepared("SELECT a FROM t WHERE id = $65535 AND b > $65534");
+    assert!(many.text.placeholder_bytes() <= 256);
+    let long = prepared(&format!("SET application_name = '{}'", "x".repeat(60_000)));
+    let setting = long.text.first.as_ref().and_then(|it| it.setting.as_ref()).unwrap();
+    assert_eq!(setting.value.as_ref().map(|value| value.len()), Some(crate::limits::SETTING_BYTES_MAX));
+}
+
+#[test]
+fn texts_that_never_return_leave_the_memo_alone() {
+    let mut session = Session::new();
+    let Worker { texts, tag_sets, .. } = &mut session.worker;
+    let mut is_known = |sql: &str| {
+        let text = Text { bytes: sql.as_bytes(), is_cut: false };
+        matches!(texts.query(text, Default::default(), tag_sets), crate::texts::Analysed::Known(_))
+    };
+    for expected in [false, true, true] {
+        assert_eq!(is_known("SELECT a FROM t"), expected);
+    }
+    for number in 0..20_000 {
+        assert!(!is_known(&format!("SELECT a{number} FROM t")));
+    }
+    assert!(is_known("SELECT a FROM t"));
+}
+
 /// `Parse`, and what the server says to it.
 fn prepare(session: &mut Session, name: &str, sql: &str) {
     let parse = message(b'P', format!("{name}\0{sql}\0\0\0").as_bytes());

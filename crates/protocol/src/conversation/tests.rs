@@ -38,7 +38,7 @@ fn play(script: &'static str) -> Result<Vec<String>, Desync> {
             _ => told.push(answer(&mut conversation, line.strip_prefix("< ").expect(line))?),
         }
     }
-    assert!(!conversation.has_pending(), "left over: {conversation:?}");
+    assert_eq!(conversation.pending(), 0, "left over: {conversation:?}");
     assert!(!conversation.is_running());
     told.remove(0);
     Ok(told.into_iter().filter(|step| !step.is_empty()).collect())
