@@ -2,13 +2,15 @@
 //!
 //! On loopback everything is open to the machine's users. With a token, `/api` demands it; metrics and health hold no
 //! SQL text and stay open for scrapers and probes. Without one, requests must name the listener by address or as
-//! `localhost`, so that no web page can reach it through a name of its own (DNS rebinding).
+//! `localhost`, so that no web page can reach it through a name of its own (DNS rebinding), and browsers' requests on
+//! behalf of other pages are refused.
 
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::Router;
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
@@ -38,6 +40,7 @@ pub(crate) async fn serve(listener: std::net::TcpListener, state: AdminState) {
         .route("/requests", get(requests))
         .route("/requests/{key}", get(request))
         .route("/reset", post(reset))
+        .fallback(async || failure(StatusCode::NOT_FOUND, "no such resource; GET / lists all"))
         .layer(middleware::from_fn_with_state(state.clone(), admit));
     let routes = Router::new()
         .route("/", get(index))
@@ -76,10 +79,11 @@ async fn admit(State(state): State<AdminState>, request: Request, next: Next) ->
     let refusal = match &state.token {
         Some(token) => (!has_token(headers, token))
             .then_some((StatusCode::UNAUTHORIZED, "this needs the admin token: Authorization: Bearer …")),
-        None => (!is_local_name(headers)).then_some((
-            StatusCode::FORBIDDEN,
-            "address the admin listener by its IP address or as localhost",
-        )),
+        None if !is_local_name(headers) => {
+            Some((StatusCode::FORBIDDEN, "address the admin listener by its IP address or as localhost"))
+        }
+        None => is_of_other_page(headers)
+            .then_some((StatusCode::FORBIDDEN, "pages of other origins may not use the API without a token")),
     };
     match refusal {
         Some((status, problem)) => failure(status, problem),
@@ -104,6 +108,13 @@ fn is_local_name(headers: &HeaderMap) -> bool {
     name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok()
 }
 
+/// Whether a browser asks for a page that did not come from here. Programs send no `Origin`.
+fn is_of_other_page(headers: &HeaderMap) -> bool {
+    let Some(origin) = headers.get(header::ORIGIN) else { return false };
+    let host = headers.get(header::HOST).map(HeaderValue::as_bytes);
+    origin.as_bytes().strip_prefix(b"http://") != host
+}
+
 async fn findings(State(state): State<AdminState>) -> Response {
     answer(state.asker.findings().await)
 }
@@ -114,7 +125,14 @@ struct RequestsQuery {
     limit: Option<usize>,
 }
 
-async fn requests(State(state): State<AdminState>, Query(query): Query<RequestsQuery>) -> Response {
+async fn requests(
+    State(state): State<AdminState>,
+    query: Result<Query<RequestsQuery>, QueryRejection>,
+) -> Response {
+    let query = match query {
+        Ok(Query(query)) => query,
+        Err(rejection) => return failure(StatusCode::BAD_REQUEST, &rejection.body_text()),
+    };
     let limit = query.limit.unwrap_or(API_REQUESTS_DEFAULT).min(API_REQUESTS_MAX);
     let route = query.route.filter(|route| !route.is_empty());
     answer(state.asker.requests(route, limit).await)
@@ -219,5 +237,19 @@ mod tests {
         check("localhost", true);
         check("evil.example:9187", false);
         assert!(!is_local_name(&HeaderMap::new()));
+    }
+
+    #[test]
+    fn pages_of_other_origins_are_refused() {
+        let check = |origin: &'static str, expected: bool| {
+            let mut headers = headers(header::HOST, "127.0.0.1:9187");
+            headers.insert(header::ORIGIN, HeaderValue::from_static(origin));
+            assert_eq!(is_of_other_page(&headers), expected, "{origin}");
+        };
+        check("http://127.0.0.1:9187", false);
+        check("http://127.0.0.1:8000", true);
+        check("https://evil.example", true);
+        check("null", true);
+        assert!(!is_of_other_page(&headers(header::HOST, "127.0.0.1:9187")));
     }
 }

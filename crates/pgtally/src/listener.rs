@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::{UnixListener as StdUnixListener, UnixStream as StdUnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -80,13 +81,14 @@ pub(crate) fn bind_tcp(address: SocketAddr) -> io::Result<std::net::TcpListener>
     Ok(socket.into())
 }
 
-/// Binds a Unix socket, in place of the file of a listener that is gone.
+/// Binds a Unix socket, in place of the socket of a listener that is gone. Any other file stays, and is an error.
 ///
 /// Permissions are the umask's: whoever may connect is, for `peer` authentication, this process's user.
 fn bind_unix(path: &Path) -> io::Result<Bound> {
-    let is_stale =
-        StdUnixStream::connect(path).is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused);
-    if is_stale {
+    // Connecting to an ordinary file is refused too.
+    let is_socket = std::fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket());
+    let is_refused = |error: io::Error| error.kind() == io::ErrorKind::ConnectionRefused;
+    if is_socket && StdUnixStream::connect(path).is_err_and(is_refused) {
         std::fs::remove_file(path)?;
     }
     let listener = StdUnixListener::bind(path)?;
@@ -139,5 +141,24 @@ impl Dispatcher {
                 sleep(ACCEPT_PAUSE).await;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_socket_of_a_listener_that_is_gone_is_replaced() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("socket");
+        drop(StdUnixListener::bind(&path).unwrap());
+        let bound = bind_unix(&path).expect("a stale socket is replaced");
+        assert!(bind_unix(&path).is_err(), "a live one is not");
+        drop(bound);
+        assert!(!path.exists());
+        std::fs::write(&path, "precious").unwrap();
+        assert!(bind_unix(&path).is_err());
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "precious");
     }
 }

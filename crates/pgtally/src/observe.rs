@@ -21,6 +21,9 @@ use crate::limits::WAITING_PARTS_MAX;
 use crate::metrics::Metrics;
 use crate::worker::Local;
 
+/// Why a session is blind when the analysis has panicked.
+const PANIC: &str = "panic";
+
 /// What the observed sessions of one thread share.
 pub(crate) struct Observatory {
     is_on: bool,
@@ -142,7 +145,7 @@ impl Observatory {
                 }
                 Some(Err(_)) => {
                     *place = None;
-                    slot.go_blind("panic", metrics);
+                    slot.go_blind(PANIC, metrics);
                     false
                 }
             };
@@ -212,11 +215,15 @@ impl Observation {
                 let begun = catch_unwind(AssertUnwindSafe(|| {
                     SessionObserver::new(session, startup, &mut worker.borrow_mut())
                 }));
-                begun.map(Box::new).map_err(|_| "panic")
+                begun.map(Box::new).map_err(|_| PANIC)
             }
         };
         if let Err(reason) = &observer {
             metrics.sessions_blind.with_label_values(&[reason]).inc();
+            if *reason == PANIC {
+                metrics.dropped_because("session_blind", 1);
+                warn!(session, reason, "session is not observed; its traffic goes on");
+            }
         }
         let state = if observer.is_ok() { State::Active } else { State::Blind };
         metrics.session_gauge(state.name()).inc();
@@ -257,7 +264,7 @@ impl Observation {
                 close(observer, observatory);
                 desync.name()
             }
-            Err(_) => "panic",
+            Err(_) => PANIC,
         };
         *place = None;
         self.slot.go_blind(reason, &self.local.metrics);

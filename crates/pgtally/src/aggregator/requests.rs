@@ -95,12 +95,12 @@ impl Open {
 
 impl Requests {
     /// Adds a part to its request; answers with what that makes due at once.
-    pub(super) fn absorb(&mut self, mut part: RequestPart, now: Moment) -> Steps {
+    pub(super) fn absorb(&mut self, part: RequestPart, now: Moment) -> Steps {
         let mut steps = Vec::new();
         let key = Arc::clone(&part.key);
         let known = self.open.get_mut(&key);
-        cut(&mut part, known.as_ref().map_or(RECORDS_MAX, |open| open.room()));
-        let (session, is_rotated, bytes) = (part.session, is_rotated(&part), part_bytes(&part));
+        let room = known.as_ref().map_or(RECORDS_MAX, |open| open.room());
+        let (session, is_rotated, bytes) = (part.session, is_rotated(&part), part_bytes(&part, room));
         let open = match known {
             Some(open) => {
                 self.due.remove(&(open.due, Arc::clone(&key)));
@@ -224,25 +224,16 @@ fn after(moment: Moment, wait: std::time::Duration) -> Moment {
     Moment(moment.0.saturating_add(u64::try_from(wait.as_nanos()).unwrap_or(u64::MAX)))
 }
 
-fn part_bytes(part: &RequestPart) -> usize {
+/// About what a part adds to a request that has room for `room` more records.
+fn part_bytes(part: &RequestPart, room: usize) -> usize {
+    let records = part
+        .records
+        .iter()
+        .take(room)
+        .map(|record| size_of::<StatementRecord>() + usize::from(record.keys.1) * size_of::<KeyValue>());
     let samples: usize =
         part.samples.iter().map(|sample| size_of_val(sample) + sample.values.len() * 4).sum();
-    size_of::<RequestPart>()
-        + part.key.len()
-        + part.records.len() * size_of::<StatementRecord>()
-        + part.keys.len() * size_of::<KeyValue>()
-        + samples
-}
-
-/// Cuts a part to `room` records, and drops the keys of the others: requests drop the records only.
-fn cut(part: &mut RequestPart, room: usize) {
-    if part.records.len() <= room {
-        return;
-    }
-    part.records.truncate(room);
-    let ends = part.records.iter().map(|record| record.keys.0 as usize + usize::from(record.keys.1));
-    part.keys.truncate(ends.max().unwrap_or(0));
-    part.keys.shrink_to_fit();
+    size_of::<RequestPart>() + part.key.len() + records.sum::<usize>() + samples
 }
 
 /// Whether a part was handed over for its age, in the middle of things.

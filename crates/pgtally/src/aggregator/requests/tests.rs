@@ -128,7 +128,7 @@ fn a_reset_hides_what_has_ended_and_lets_it_be_recorded() {
 }
 
 #[test]
-fn keys_of_records_beyond_the_bound_are_dropped() {
+fn records_beyond_the_bound_cost_nothing() {
     let record = |key: u32| StatementRecord {
         fingerprint: Default::default(),
         kind: pgtally_fingerprint::Kind::Other,
