@@ -73,6 +73,8 @@ pub(crate) struct Run {
     pub(crate) rows: u64,
     pub(crate) bytes: u64,
     pub(crate) first_row: RowHashes,
+    /// `first_row` waits for a second row to be sampled with.
+    pub(crate) has_held_row: bool,
     /// Recorder's serial and index of the sample its rows go to.
     pub(crate) sample: Option<(u32, usize)>,
     /// Where it was recorded.
@@ -96,7 +98,13 @@ impl Run {
     ///
     /// Its sample is looked up again then: others may have taken the place.
     pub(crate) fn suspend(&mut self) {
-        *self = Self { place: self.place, is_resumed: true, ..Self::default() };
+        *self = Self {
+            first_row: self.first_row,
+            has_held_row: self.has_held_row,
+            place: self.place,
+            is_resumed: true,
+            ..Self::default()
+        };
     }
 }
 

@@ -220,16 +220,16 @@ impl Recording {
         let is_piece = cursor.is_some() || run.is_resumed();
         if run.rows == 1 && !is_piece {
             // A result of one row is nobody's parent: wait for the second.
-            execution.run.first_row = hashes;
+            (execution.run.first_row, execution.run.has_held_row) = (hashes, true);
             return;
         }
         let fingerprint = shape.fingerprint;
         let sample = match run.sample {
             Some((serial, index)) if serial == recorder.serial => index,
             _ => {
-                let is_new = run.sample.is_none() && !is_piece;
-                let index = recorder.open_sample(fingerprint, plan, record, is_new || is_first_fetch);
-                if !is_piece {
+                let is_new = run.has_held_row || is_first_fetch;
+                let index = recorder.open_sample(fingerprint, plan, record, is_new);
+                if run.has_held_row {
                     recorder.sample_row(index, &run.first_row);
                 }
                 index
@@ -237,6 +237,7 @@ impl Recording {
         };
         recorder.sample_row(sample, &hashes);
         execution.run.sample = Some((recorder.serial, sample));
+        execution.run.has_held_row = false;
     }
 
     /// Rows beyond those looked at still belong to the sample's size.

@@ -315,6 +315,24 @@ fn a_portal_in_pieces_keeps_its_rows_apart() {
 }
 
 #[test]
+fn a_portal_row_by_row_is_one_execution_with_all_its_rows() {
+    let mut session = Session::new();
+    session.query("BEGIN", &[complete("BEGIN")]);
+    prepare(&mut session, "s", "SELECT id FROM posts");
+    session.frontend(&[bind("s"), message(b'D', b"Pp\0"), execute(1)].concat());
+    session.backend(&[message(b'2', b""), description(&[("id", 23)], false)].concat());
+    for id in [b"11", b"12", b"13"] {
+        session.backend(&[row(&[id]), message(b's', b""), message(b'Z', b"T")].concat());
+        session.frontend(&execute(1));
+    }
+    session.backend(&[complete("SELECT 0"), message(b'Z', b"T")].concat());
+    let part = session.part();
+    let sample = &part.samples[0];
+    assert_eq!((part.statements, sample.executions, sample.rows), (1, 1, 3));
+    assert_eq!(sample.values, [11, 12, 13].map(value::hash_integer));
+}
+
+#[test]
 fn pipelined_statements_are_one_round_trip() {
     let mut session = Session::new();
     let query = message(b'Q', b"INSERT INTO t VALUES (1)\0");
