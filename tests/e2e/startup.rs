@@ -54,6 +54,30 @@ fn bytes_behind_an_encryption_request_are_the_next_packet() {
 }
 
 #[test]
+fn bytes_behind_the_startup_packet_are_relayed_and_observed() {
+    let fake = FakePostgres::tcp();
+    let proxy = TestProxy::to(fake.address());
+    let mut client = Peer::connect(proxy.address());
+    let packet = frontend::startup(&[("user", "ann")]);
+    let query = frontend::query("SELECT id FROM events");
+    client.send(&[packet.clone(), query.clone()].concat());
+    let (mut upstream, received) = fake.accept_session();
+    assert_eq!(received, packet);
+    upstream.expect(&query);
+    let answer = [
+        backend::authentication_ok(),
+        backend::ready(b'I'),
+        backend::command_complete("SELECT 0"),
+        backend::ready(b'I'),
+    ]
+    .concat();
+    upstream.send(&answer);
+    client.expect(&answer);
+    proxy.wait_for_sum("pgtally_queries_total", "kind=\"select\"", 1.0);
+    assert!(proxy.metric_sum(BLIND, "") < 0.5);
+}
+
+#[test]
 fn lengths_that_postgresql_refuses_close_silently() {
     for first in [[0, 0, 0, 0], [0, 0, 0, 7], [0, 0, 0x27, 0x15], [0xff; 4], *b"GET "] {
         assert!(answer_to(&[&first[..], b" / HTTP/1.1\r\n\r\n"].concat()).is_empty(), "{first:?}");

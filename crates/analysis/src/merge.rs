@@ -96,6 +96,10 @@ impl Request {
         self.statements += u64::from(part.statements).max(part.records.len() as u64);
         self.database_ns = self.database_ns.saturating_add(part.database_ns);
         self.samples_dropped += u64::from(part.samples_dropped);
+        if !self.attribution.is_request() {
+            // A unit may turn out to be more than the transaction it began with.
+            self.attribution = self.attribution.max(part.attribution);
+        }
         if &*self.route == crate::finding::ROUTE_UNTAGGED {
             self.route = Arc::clone(&part.route);
         }

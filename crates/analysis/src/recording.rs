@@ -76,6 +76,11 @@ impl Recording {
     /// Hands the current part over.
     pub(crate) fn hand_over(&mut self, worker: &mut Worker) {
         if let Some(recorder) = self.recorder.take() {
+            let samples_dropped = recorder.part().samples_dropped;
+            if samples_dropped > 0 {
+                worker.counters.count_dropped(Dropped::Samples, samples_dropped.into());
+                worker.has_counts = true;
+            }
             worker.parts.push(recorder.into_part());
         }
     }

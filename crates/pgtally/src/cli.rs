@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use crate::config::{Config, Flag};
 use crate::demo;
@@ -148,9 +148,14 @@ fn serve_until_signalled(running: Running, config: &Config) -> io::Result<()> {
     runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+        // Unhandled, the signal that asks other servers to reload would end this one and all its sessions.
+        let mut hang_up = signal(SignalKind::hangup())?;
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => break,
+                _ = interrupt.recv() => break,
+                _ = hang_up.recv() => warn!("this version cannot reload its configuration: restart it"),
+            }
         }
         info!(timeout = ?config.drain_timeout, "stopping; a second signal ends at once");
         let stopper = running.stopper();

@@ -358,6 +358,17 @@ fn memory_of_one_endless_request_is_bounded() {
 }
 
 #[test]
+fn samples_given_up_are_counted() {
+    let mut session = Session::new();
+    for number in 0..=crate::limits::SAMPLES_MAX {
+        session.query(&format!("SELECT id, title, author_id FROM posts{number}"), &posts());
+    }
+    session.observer.close(&mut session.worker);
+    let counters = session.worker.take_counters().unwrap();
+    assert_eq!(counters.dropped[Dropped::Samples as usize], 1);
+}
+
+#[test]
 fn startup_options_are_split_as_postgresql_does() {
     for (options, expected) in [
         ("-c pgtally.request=a", Some("a")),
