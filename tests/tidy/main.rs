@@ -145,3 +145,25 @@ fn no_leftovers_of_tools_are_kept() {
     let leftovers: Vec<_> = repository().into_iter().filter(is_leftover).collect();
     assert!(leftovers.is_empty(), "{leftovers:?}");
 }
+
+/// Endings that Prometheus adds to a histogram's name.
+const HISTOGRAM_ENDINGS: [&str; 3] = ["_bucket", "_count", "_sum"];
+
+#[test]
+fn metrics_named_in_documents_exist() {
+    let metrics = fs::read_to_string(root().join("crates/pgtally/src/metrics.rs")).unwrap();
+    let exists = |name: &str| metrics.contains(&format!("\"{name}\""));
+    for path in repository().iter().filter(|path| path.extension().is_some_and(|it| it == "md")) {
+        let text = fs::read_to_string(path).unwrap();
+        let words = text.split(|byte: char| !byte.is_ascii_alphanumeric() && byte != '_');
+        for name in words.filter_map(|word| word.strip_prefix("pgtally_")) {
+            let family = HISTOGRAM_ENDINGS.iter().find_map(|ending| name.strip_suffix(ending));
+            let full = format!("pgtally_{name}");
+            let is_known = exists(name) || exists(&full) || family.is_some_and(exists);
+            // Crates' names are written like metrics.
+            let is_crate = ALLOWED.iter().any(|(krate, _)| *krate == name) || name == "benches";
+            let of_histogram = family.is_some_and(|family| exists(&format!("pgtally_{family}")));
+            assert!(is_known || is_crate || of_histogram, "{}: no metric is called {full}", path.display());
+        }
+    }
+}
