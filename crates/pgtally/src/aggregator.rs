@@ -176,7 +176,10 @@ impl Aggregator {
 
     fn reset(&mut self) {
         self.findings.reset();
-        self.requests.forget(self.clock.now());
+        let now = self.clock.now();
+        for (request, step) in self.requests.forget(now) {
+            self.take_step(&request, step, now);
+        }
         self.dropped_before = self.metrics.dropped();
         self.show_open_findings();
     }

@@ -98,6 +98,7 @@ impl Requests {
     pub(super) fn absorb(&mut self, part: RequestPart, now: Moment) -> Steps {
         let mut steps = Vec::new();
         let key = Arc::clone(&part.key);
+        self.close_forgotten(&part, &mut steps);
         let known = self.open.get_mut(&key);
         let room = known.as_ref().map_or(RECORDS_MAX, |open| open.room());
         let (session, is_rotated, bytes) = (part.session, is_rotated(&part), part_bytes(&part, room));
@@ -123,6 +124,15 @@ impl Requests {
             self.close(&key, &mut steps);
         }
         steps
+    }
+
+    /// Closes a request of the part's key that had ended before the last reset, when the part had not.
+    fn close_forgotten(&mut self, part: &RequestPart, steps: &mut Steps) {
+        let Some(open) = self.open.get(&part.key) else { return };
+        if self.is_forgotten(&open.request) && part.ended >= self.forgotten_before {
+            self.due.remove(&(open.due, Arc::clone(&part.key)));
+            self.close(&part.key, steps);
+        }
     }
 
     /// When something is to be done next.
@@ -181,11 +191,17 @@ impl Requests {
         }
     }
 
-    /// Forgets what has ended until now. What the histograms have yet to see stays until they have.
-    pub(super) fn forget(&mut self, now: Moment) {
+    /// Forgets what has ended until now: the same key names another request from here on. Answers with what the
+    /// histograms have yet to see.
+    pub(super) fn forget(&mut self, now: Moment) -> Steps {
         self.forgotten_before = now;
+        let mut steps = Vec::new();
+        while let Some((_, key)) = self.due.pop_first() {
+            self.close(&key, &mut steps);
+        }
         self.recent.clear();
         self.recent_bytes = 0;
+        steps
     }
 
     /// Whether a request ended before the last reset.

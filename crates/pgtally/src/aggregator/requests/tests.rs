@@ -119,12 +119,23 @@ fn a_reset_hides_what_has_ended_and_lets_it_be_recorded() {
     let mut requests = Requests::default();
     requests.absorb(part("a", 0), at_ms(0));
     requests.keep(Arc::new(Request::new(part("b", 1))), 1);
-    requests.forget(at_ms(100));
+    let left = requests.forget(at_ms(100));
+    assert_eq!(left.iter().filter(|(_, step)| *step == Step::Record).count(), 1, "counters stay");
     assert!(requests.all(vec![part("c", 50)]).is_empty());
     requests.absorb(part("d", 150), at_ms(150));
     assert_eq!(requests.all(Vec::new()).len(), 1);
-    let steps = steps_until(&mut requests, at_ms(10_000));
-    assert_eq!(steps.iter().filter(|(_, step)| *step == Step::Record).count(), 2, "counters stay");
+}
+
+#[test]
+fn a_key_used_again_after_a_reset_is_another_request() {
+    let mut requests = Requests::default();
+    requests.absorb(part("a", 0), at_ms(0));
+    requests.forget(at_ms(100));
+    requests.absorb(part("a", 50), at_ms(120));
+    let steps = requests.absorb(part("a", 150), at_ms(150));
+    assert_eq!(steps.iter().filter(|(_, step)| *step == Step::Record).count(), 1, "the late part");
+    let all = requests.all(Vec::new());
+    assert_eq!(all.iter().map(|(request, _)| request.started()).collect::<Vec<_>>(), [at_ms(150)]);
 }
 
 #[test]
