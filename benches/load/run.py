@@ -35,8 +35,8 @@ def arguments():
         return [int(part) for part in text.split(",")]
 
     parser = argparse.ArgumentParser(prog="run.sh", description=__doc__.partition("\n\n")[0])
-    parser.add_argument("--pgtally", type=Path, required=True, help="the binary; run.sh builds it when not given")
-    parser.add_argument("--floor", type=Path, required=True, help="the bare relay; run.sh builds it when not given")
+    parser.add_argument("--pgtally", type=lambda text: Path(text).resolve(), required=True, help="the binary; run.sh builds it when not given")
+    parser.add_argument("--floor", type=lambda text: Path(text).resolve(), required=True, help="the bare relay; run.sh builds it when not given")
     known = ",".join(endpoints.NAMES)
     parser.add_argument("--endpoints", type=names, default=endpoints.NAMES, help=f"default: {known}")
     parser.add_argument("--modes", type=names, default=["simple", "extended", "prepared"], help="of pgbench -M")
