@@ -291,3 +291,31 @@ fn close(observer: &mut SessionObserver, observatory: &Observatory) {
 fn add(counter: &Cell<u64>, bytes: usize) {
     counter.set(counter.get() + bytes as u64);
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::clock::Clock;
+
+    use super::*;
+
+    #[test]
+    #[allow(clippy::panic, reason = "the panic is what is tested")]
+    fn a_panic_in_the_analysis_blinds_its_session_and_no_other() {
+        let local = Rc::new(Local {
+            clock: Clock::start(),
+            metrics: Arc::new(Metrics::new().unwrap()),
+            observatory: Observatory::new(Some(ObserverSettings::default()), Arc::default()),
+            scratch: RefCell::default(),
+        });
+        let startup = Startup { major: 3, minor: 0, parameters: Vec::new() };
+        let mut sick = Observation::begin(1, Some(&startup), &local);
+        let mut healthy = Observation::begin(2, Some(&startup), &local);
+        sick.look(|_, _| panic!("a bug in the analysis"));
+        for observation in [&mut sick, &mut healthy] {
+            observation.backend(b"Z\0\0\0\x05I", Moment(1));
+        }
+        assert!(sick.slot.observer.borrow().is_none());
+        assert!(healthy.slot.observer.borrow().is_some());
+        assert_eq!(local.metrics.sessions_blind.with_label_values(&[PANIC]).get(), 1);
+    }
+}
