@@ -299,7 +299,6 @@ mod tests {
     use super::*;
 
     #[test]
-    #[allow(clippy::panic, reason = "the panic is what is tested")]
     fn a_panic_in_the_analysis_blinds_its_session_and_no_other() {
         let local = Rc::new(Local {
             clock: Clock::start(),

@@ -1,5 +1,7 @@
 //! The program as operators meet it: what it does with signals.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 
