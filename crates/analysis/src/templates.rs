@@ -16,7 +16,7 @@ const PREFIX_BYTES: usize = 32;
 /// A full bucket takes every n-th newcomer.
 const REPLACE_EVERY: u32 = 64;
 
-/// A template with what its text meant; the statement's values are of no use.
+/// A template with what its text meant, without its values.
 struct Known {
     template: Template,
     statement: Statement,
@@ -60,7 +60,7 @@ impl Templates {
         let Some(template) = Template::of(text, scan, dialect) else { return };
         bucket.refused = 0;
         bucket.known.truncate(TEMPLATES_PER_BUCKET - 1);
-        bucket.known.push(Known { template, statement: statement.clone() });
+        bucket.known.push(Known { template, statement: statement.without_values() });
     }
 }
 

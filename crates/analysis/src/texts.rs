@@ -393,6 +393,13 @@ fn literal_values(parameters: &[Parameter], placeholders: &mut Vec<KeyPlaceholde
     values
 }
 
+impl Statement {
+    /// The same statement of unknown values.
+    pub(crate) fn without_values(&self) -> Self {
+        Self { values: ParameterValues::default(), ..self.clone() }
+    }
+}
+
 impl ParameterValues {
     /// A new key slot; `None` when all are taken.
     fn add_key(&mut self, parameter: u16, elements: u32) -> Option<u8> {
