@@ -25,6 +25,7 @@ use std::hash::Hasher;
 
 use rustc_hash::{FxHashMap, FxHasher};
 
+use crate::slots::{SlotId, Slots};
 use crate::{Desync, backend, limits};
 
 /// Hash of a statement's or portal's name; names themselves are not kept. The unnamed one is `NameHash::UNNAMED`.
@@ -121,27 +122,33 @@ pub enum Step<'a, A: Attachments> {
 
 #[derive(Debug)]
 enum Pending<A: Attachments> {
-    Bind { portal: NameHash },
-    Close { statement: Option<(NameHash, Option<A::Prepared>)>, portal: Option<NameHash> },
+    Bind { portal: NameHash, execution: SlotId },
+    ClosePortal(NameHash),
+    CloseStatement,
     CopyEnd,
     DescribePortal(NameHash),
     DescribeStatement(Option<A::Prepared>),
     Execute(NameHash, A::Mark),
     FunctionCall,
-    Parse { name: NameHash, previous: Option<A::Prepared> },
-    Query(A::Mark),
+    Parse,
+    Query(A::Mark, SlotId),
     Startup,
     Sync,
 }
+
+/// What a pending `Parse` or `Close` of a statement changed: the name, and what it stood for before.
+type Redefinition<A> = (NameHash, Option<<A as Attachments>::Prepared>);
 
 /// State of one session's conversation. See the module's drawing.
 #[derive(Debug)]
 pub struct Conversation<A: Attachments> {
     pending: VecDeque<Pending<A>>,
-    /// Attachments of the pending `Bind`s and `Query`s, in their order.
-    executions: VecDeque<A::Execution>,
+    /// Of the pending `Parse`s and `Close`s of statements, in their order; apart, to keep `pending` small.
+    redefinitions: VecDeque<Redefinition<A>>,
+    /// Attachments of the pending `Bind`s and `Query`s, and of the portals.
+    executions: Slots<A::Execution>,
     statements: FxHashMap<NameHash, A::Prepared>,
-    portals: Vec<(NameHash, A::Execution)>,
+    portals: Vec<(NameHash, SlotId)>,
     status: TransactionStatus,
     /// Pending `Query` and `Execute` messages.
     running: u32,
@@ -161,7 +168,8 @@ impl<A: Attachments> Conversation<A> {
     pub fn new() -> Self {
         Self {
             pending: VecDeque::from([Pending::Startup]),
-            executions: VecDeque::with_capacity(EXECUTIONS_KEPT),
+            redefinitions: VecDeque::new(),
+            executions: Slots::new(),
             statements: FxHashMap::default(),
             portals: Vec::new(),
             status: TransactionStatus::Idle,
@@ -199,7 +207,7 @@ impl<A: Attachments> Conversation<A> {
     /// tells, unless a client that did not wait may have defined one again. (A stale entry does no harm: the server
     /// refuses to bind it.)
     pub fn forget_statements(&mut self, mut is_gone: impl FnMut(&A::Prepared) -> bool) {
-        let is_defining = |pending: &Pending<A>| matches!(pending, Pending::Parse { .. });
+        let is_defining = |pending: &Pending<A>| matches!(pending, Pending::Parse);
         // Looking through a long pipeline for each statement of it would take quadratic time.
         if self.pending.len() <= PENDING_KEPT && !self.pending.iter().any(is_defining) {
             self.statements.retain(|_, prepared| !is_gone(prepared));
@@ -226,8 +234,8 @@ impl<A: Attachments> Conversation<A> {
             return Ok(());
         }
         self.running += 1;
-        self.executions.push_back(execution);
-        self.push(Pending::Query(mark))
+        let execution = self.executions.insert(execution);
+        self.push(Pending::Query(mark, execution))
     }
 
     /// A `Parse` was sent. Returns whether the statement is tracked; beyond [`limits::STATEMENTS_MAX`] it is not.
@@ -244,7 +252,8 @@ impl<A: Attachments> Conversation<A> {
                 (None, true)
             }
         };
-        self.push(Pending::Parse { name, previous })?;
+        self.redefinitions.push_back((name, previous));
+        self.push(Pending::Parse)?;
         Ok(is_tracked)
     }
 
@@ -253,8 +262,8 @@ impl<A: Attachments> Conversation<A> {
         if self.is_skipping {
             return Ok(());
         }
-        self.executions.push_back(execution);
-        self.push(Pending::Bind { portal })
+        let execution = self.executions.insert(execution);
+        self.push(Pending::Bind { portal, execution })
     }
 
     /// A `Describe` of a portal was sent.
@@ -282,10 +291,7 @@ impl<A: Attachments> Conversation<A> {
 
     /// A `Close` of a portal was sent.
     pub fn close_portal(&mut self, portal: NameHash) -> Result<(), Desync> {
-        if self.is_skipping {
-            return Ok(());
-        }
-        self.push(Pending::Close { statement: None, portal: Some(portal) })
+        if self.is_skipping { Ok(()) } else { self.push(Pending::ClosePortal(portal)) }
     }
 
     /// A `Close` of a prepared statement was sent.
@@ -294,7 +300,8 @@ impl<A: Attachments> Conversation<A> {
             return Ok(());
         }
         let previous = self.statements.remove(&name);
-        self.push(Pending::Close { statement: Some((name, previous)), portal: None })
+        self.redefinitions.push_back((name, previous));
+        self.push(Pending::CloseStatement)
     }
 
     /// A `Sync` was sent.
@@ -333,7 +340,7 @@ impl<A: Attachments> Conversation<A> {
             }
             backend::READY_FOR_QUERY => self.ready(body),
             backend::BIND_COMPLETE => self.bind_complete(),
-            backend::PARSE_COMPLETE => self.pop(|pending| matches!(pending, Pending::Parse { .. })),
+            backend::PARSE_COMPLETE => self.parse_complete(),
             backend::ROW_DESCRIPTION => self.described(),
             backend::NO_DATA => self
                 .pop(|pending| matches!(pending, Pending::DescribePortal(_) | Pending::DescribeStatement(_))),
@@ -371,13 +378,15 @@ impl<A: Attachments> Conversation<A> {
     }
 
     fn portal(&mut self, name: NameHash) -> Option<&mut A::Execution> {
-        self.portals.iter_mut().find(|(portal, _)| *portal == name).map(|(_, execution)| execution)
+        let (_, execution) = self.portals.iter().find(|(portal, _)| *portal == name)?;
+        self.executions.get_mut(*execution)
     }
 
     fn row(&mut self) -> Result<Step<'_, A>, Desync> {
         match self.front() {
-            Some(&mut Pending::Query(mark)) => {
-                Ok(self.executions.front_mut().map_or(Step::Passed, |execution| Step::Row(execution, mark)))
+            Some(&mut Pending::Query(mark, execution)) => {
+                let execution = self.executions.get_mut(execution);
+                Ok(execution.map_or(Step::Passed, |execution| Step::Row(execution, mark)))
             }
             Some(&mut Pending::Execute(portal, mark)) => {
                 Ok(self.portal(portal).map_or(Step::Passed, |execution| Step::Row(execution, mark)))
@@ -389,9 +398,10 @@ impl<A: Attachments> Conversation<A> {
     fn completed<'a>(&'a mut self, outcome: Outcome<'a>) -> Result<Step<'a, A>, Desync> {
         let step = |execution, mark| Step::Completed(execution, mark, outcome);
         match self.front() {
-            Some(&mut Pending::Query(mark)) => {
+            Some(&mut Pending::Query(mark, execution)) => {
                 self.is_copying_in = false;
-                Ok(self.executions.front_mut().map_or(Step::Passed, |execution| step(execution, mark)))
+                let execution = self.executions.get_mut(execution);
+                Ok(execution.map_or(Step::Passed, |execution| step(execution, mark)))
             }
             Some(&mut Pending::Execute(portal, mark)) => {
                 self.is_copying_in = false;
@@ -403,23 +413,38 @@ impl<A: Attachments> Conversation<A> {
         }
     }
 
+    fn parse_complete(&mut self) -> Result<Step<'_, A>, Desync> {
+        self.redefinitions.pop_front();
+        self.pop(|pending| matches!(pending, Pending::Parse))
+    }
+
     fn bind_complete(&mut self) -> Result<Step<'_, A>, Desync> {
-        let Some(&mut Pending::Bind { portal }) = self.front() else { return Err(Desync::UnexpectedAnswer) };
+        let Some(&mut Pending::Bind { portal, execution }) = self.front() else {
+            return Err(Desync::UnexpectedAnswer);
+        };
         self.pending.pop_front();
-        let Some(execution) = self.executions.pop_front() else { return Ok(Step::Passed) };
-        if let Some(slot) = self.portal(portal) {
-            *slot = execution;
+        if let Some((_, slot)) = self.portals.iter_mut().find(|(name, _)| *name == portal) {
+            self.executions.remove(std::mem::replace(slot, execution));
         } else if self.portals.len() < limits::PORTALS_MAX {
             self.portals.push((portal, execution));
+        } else {
+            self.executions.remove(execution);
         }
         Ok(Step::Passed)
     }
 
     fn close_complete(&mut self) -> Result<Step<'_, A>, Desync> {
-        let Some(Pending::Close { portal, .. }) = self.front() else { return Err(Desync::UnexpectedAnswer) };
-        let closed = *portal;
+        match self.front() {
+            Some(&mut Pending::ClosePortal(portal)) => {
+                if let Some(at) = self.portals.iter().position(|(name, _)| *name == portal) {
+                    let (_, execution) = self.portals.swap_remove(at);
+                    self.executions.remove(execution);
+                }
+            }
+            Some(Pending::CloseStatement) => drop(self.redefinitions.pop_front()),
+            _ => return Err(Desync::UnexpectedAnswer),
+        }
         self.pending.pop_front();
-        self.portals.retain(|(name, _)| Some(*name) != closed);
         Ok(Step::Passed)
     }
 
@@ -434,7 +459,9 @@ impl<A: Attachments> Conversation<A> {
 
     fn described(&mut self) -> Result<Step<'_, A>, Desync> {
         let described = match self.front() {
-            Some(Pending::Query(_)) => self.executions.front_mut().map(Described::Execution),
+            Some(&mut Pending::Query(_, execution)) => {
+                self.executions.get_mut(execution).map(Described::Execution)
+            }
             Some(&mut Pending::DescribePortal(portal)) => {
                 self.pending.pop_front();
                 self.portal(portal).map(Described::Execution)
@@ -451,7 +478,7 @@ impl<A: Attachments> Conversation<A> {
 
     /// `CopyInResponse`: the server reads copy data now and ignores every `Sync` sent until its end.
     fn copy_in(&mut self) -> Result<Step<'_, A>, Desync> {
-        if !matches!(self.front(), Some(Pending::Query(_) | Pending::Execute(..))) {
+        if !matches!(self.front(), Some(Pending::Query(..) | Pending::Execute(..))) {
             return Err(Desync::UnexpectedAnswer);
         }
         self.is_copying_in = true;
@@ -464,8 +491,8 @@ impl<A: Attachments> Conversation<A> {
     fn failed(&mut self, error: backend::ErrorFields) -> Step<'_, A> {
         self.is_copying_in = false;
         let failure = match self.front() {
-            Some(&mut Pending::Query(mark)) => {
-                self.executions.front_mut().map(|execution| Failure::Execution(execution, mark))
+            Some(&mut Pending::Query(mark, execution)) => {
+                self.executions.get_mut(execution).map(|execution| Failure::Execution(execution, mark))
             }
             Some(&mut Pending::Execute(portal, mark)) => {
                 self.skip_to_sync();
@@ -489,21 +516,20 @@ impl<A: Attachments> Conversation<A> {
 
     /// Drops the first `count` pending messages and takes back what they defined, last one first.
     fn discard(&mut self, count: usize) {
-        let mut redefined = Vec::new();
+        let mut redefined = 0;
         for pending in self.pending.drain(..count) {
             match pending {
-                Pending::Bind { .. } => drop(self.executions.pop_front()),
-                Pending::Close { statement: Some(definition), .. } => redefined.push(definition),
+                Pending::Bind { execution, .. } => self.executions.remove(execution),
+                Pending::CloseStatement | Pending::Parse => redefined += 1,
                 Pending::Execute(..) => self.running -= 1,
-                Pending::Parse { name, previous } => redefined.push((name, previous)),
-                Pending::Query(_) => {
+                Pending::Query(_, execution) => {
                     self.running -= 1;
-                    self.executions.pop_front();
+                    self.executions.remove(execution);
                 }
                 _ => {}
             }
         }
-        for (name, previous) in redefined.into_iter().rev() {
+        for (name, previous) in self.redefinitions.drain(..redefined).rev() {
             match previous {
                 Some(prepared) => drop(self.statements.insert(name, prepared)),
                 None => drop(self.statements.remove(&name)),
@@ -519,45 +545,48 @@ impl<A: Attachments> Conversation<A> {
             _ => return Err(Desync::MalformedBody),
         };
         let ends = |pending: &Pending<A>| {
-            matches!(pending, Pending::FunctionCall | Pending::Query(_) | Pending::Startup | Pending::Sync)
+            matches!(pending, Pending::FunctionCall | Pending::Query(..) | Pending::Startup | Pending::Sync)
         };
-        if let Some(at) = self.pending.iter().position(ends) {
-            self.discard(at);
-            if let Some(Pending::Query(_)) = self.pending.pop_front() {
+        let end = self.pending.iter().position(ends);
+        if end != Some(0) {
+            self.discard(end.unwrap_or(self.pending.len()));
+        }
+        match self.pending.pop_front() {
+            Some(Pending::Query(_, execution)) => {
                 self.running -= 1;
-                self.executions.pop_front();
+                self.executions.remove(execution);
             }
-        } else {
-            self.discard(self.pending.len());
-            self.is_skipping = false;
+            Some(_) => {}
+            None => self.is_skipping = false,
         }
         if self.status != TransactionStatus::Open {
-            self.portals.clear();
+            self.portals.drain(..).for_each(|(_, execution)| self.executions.remove(execution));
         }
         if self.pending.is_empty() {
-            self.shrink();
+            self.rest();
         }
         Ok(Step::Ready(self.status))
     }
 
-    /// Gives back what a long pipeline needed; an ordinary exchange keeps its few slots.
-    fn shrink(&mut self) {
+    /// Nothing is unanswered: gives back what a long pipeline needed, and begins anew at the same places.
+    fn rest(&mut self) {
         self.is_copying_in = false;
+        self.pending.clear();
         if self.pending.capacity() > PENDING_KEPT {
             self.pending.shrink_to(PENDING_KEPT);
         }
-        if self.executions.capacity() > EXECUTIONS_KEPT {
-            self.executions.shrink_to(EXECUTIONS_KEPT);
+        if self.redefinitions.capacity() > PENDING_KEPT {
+            self.redefinitions.shrink_to(PENDING_KEPT);
         }
-        if self.portals.is_empty() && self.portals.capacity() > EXECUTIONS_KEPT {
-            self.portals.shrink_to(EXECUTIONS_KEPT);
+        if self.portals.is_empty() {
+            self.portals.shrink_to(PENDING_KEPT);
+            self.executions.clear();
         }
     }
 }
 
 /// Slots an idle session keeps: Parse, Bind, Describe, Execute, Sync and a little more.
 const PENDING_KEPT: usize = 16;
-const EXECUTIONS_KEPT: usize = 1;
 
 #[cfg(test)]
 mod tests;

@@ -93,6 +93,9 @@ impl<'a> Parse<'a> {
     }
 }
 
+/// Format code of a binary value.
+const BINARY: [u8; 2] = [0, 1];
+
 /// Formats of values: none (all text), one for all, or one each.
 #[derive(Clone, Copy, Debug)]
 pub struct Formats<'a> {
@@ -114,11 +117,32 @@ impl<'a> Formats<'a> {
         })
     }
 
+    /// One bit for each of the first 64 values, set where it is binary.
+    #[must_use]
+    pub fn mask(&self) -> u64 {
+        match self.codes.as_chunks::<2>() {
+            ([], _) => 0,
+            ([all], []) => {
+                if *all == BINARY {
+                    u64::MAX
+                } else {
+                    0
+                }
+            }
+            (each, _) => {
+                each.iter().take(64).rev().fold(0, |mask, code| mask << 1 | u64::from(*code == BINARY))
+            }
+        }
+    }
+
     /// Whether value number `index` (0-based) is binary.
     #[must_use]
     pub fn is_binary(&self, index: usize) -> bool {
-        let code = |at: usize| self.codes.get(at * 2 + 1).is_some_and(|&code| code == 1);
-        if self.codes.len() == 2 { code(0) } else { code(index) }
+        let code = match self.codes.as_chunks::<2>() {
+            ([all], []) => Some(all),
+            (each, _) => each.get(index),
+        };
+        code == Some(&BINARY)
     }
 }
 
@@ -225,6 +249,7 @@ mod tests {
             let bind = Bind::read(&frame).unwrap();
             assert_eq!((bind.portal, bind.statement), (&b"p"[..], &b"s"[..]));
             assert_eq!(bind.formats.is_binary(1), kept >= 10, "{kept}");
+            assert_eq!(bind.formats.mask() >> 1 & 1 == 1, kept >= 10, "{kept}");
             let mut seen = 0;
             assert!(bind.values(|_, _| seen += 1).unwrap().is_none());
             assert_eq!(seen, 0);

@@ -19,6 +19,7 @@ pub mod startup;
 mod conversation;
 mod desync;
 mod frame;
+mod slots;
 mod wire;
 
 pub use conversation::{
