@@ -130,11 +130,12 @@ fn serve(args: ServeArgs) -> ExitCode {
 
 fn announce(running: &Running, config: &Config) {
     let listen: Vec<_> = running.listen_addrs().iter().map(ToString::to_string).collect();
+    let upstreams: Vec<_> = config.upstreams.iter().map(ToString::to_string).collect();
     let admin = running.admin_addr().map_or_else(|| "off".to_owned(), |address| format!("http://{address}/"));
     info!(
         version = env!("CARGO_PKG_VERSION"),
         listen = listen.join(", "),
-        upstream = %config.upstream,
+        upstream = upstreams.join(", "),
         admin,
         workers = config.workers,
         analysis = config.is_analysis_on,

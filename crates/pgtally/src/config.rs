@@ -1,21 +1,35 @@
 //! The validated configuration: ready values, all errors found before anything is bound.
 //!
 //! Precedence: flag, environment (`PGTALLY__SECTION__KEY`), one TOML file, default. Every setting is one row in
-//! [`Config::load`]; a key without a row is an error.
+//! [`Config::load`]; a key without a row is an error. A new setting counts from the next reload on unless it is named
+//! in `reload.rs`. Read `layers.rs` for how values are found, `values.rs` for how they are written.
 
 mod address;
+mod effective;
 mod layers;
+mod reload;
+mod secret;
+mod values;
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::thread::available_parallelism;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use pgtally_analysis::{FindingSettings, ObserverSettings};
 
 pub use self::address::{parse_listen, parse_upstream};
+pub use self::effective::Effective;
 use self::layers::Layers;
 pub use self::layers::{ConfigError, ConfigErrors};
+pub use self::reload::Reloaded;
+pub use self::secret::Secret;
+use self::values::{
+    admin_address, client_addr_form, duration, log_format, log_level, mode, network, optional_duration,
+    repeats_min, session_attrs, sessions_max, some_text, switch, tag_name, token, workers,
+};
 use crate::socket::Address;
 
 /// Everything a proxy needs to start.
@@ -23,26 +37,127 @@ use crate::socket::Address;
 pub struct Config {
     /// Where clients connect.
     pub listen: Vec<Address>,
-    /// Where sessions go.
-    pub upstream: Address,
-    /// Longest time to connect to the upstream.
-    pub connect_timeout: Duration,
+    /// Where sessions go, in order of preference. Never empty.
+    pub upstreams: Vec<Address>,
+    /// Which of the upstreams a session may have.
+    pub session_attrs: SessionAttrs,
+    /// The account that asks the upstreams what they are.
+    pub probe: Option<ProbeAccount>,
+    /// Time between two questions of the prober to one upstream.
+    pub probe_interval: Duration,
+    /// How long sockets wait for their peers.
+    pub socket: SocketSettings,
+    /// Time that a client has for its startup packet, and for what stands before it.
+    pub startup_timeout: Duration,
     /// Worker threads.
     pub workers: usize,
     /// Whether sessions are observed at all.
     pub is_analysis_on: bool,
     /// Time that sessions have to end after the first signal.
     pub drain_timeout: Duration,
+    /// Time that the sessions of the replaced process have to end after an upgrade.
+    pub upgrade_timeout: Duration,
+    /// How many sessions there may be.
+    pub limits: SessionLimits,
+    /// Whether connections begin with a header of the PROXY protocol.
+    pub has_proxy_header: bool,
+    /// Who may send such a header; empty for everybody.
+    pub proxy_header_from: Vec<IpNet>,
+    /// How the server is told the client's address.
+    pub client_addr: ClientAddrForm,
     /// Where metrics and the API are served; `None` switches them off.
     pub admin: Option<SocketAddr>,
     /// Bearer token of the admin listener.
-    pub admin_token: Option<String>,
+    pub admin_token: Option<Secret>,
     /// How statements are assigned to requests.
     pub observer: ObserverSettings,
     /// Thresholds of the rules.
     pub findings: FindingSettings,
     /// How logs are written.
     pub log_format: LogFormat,
+    /// What is logged: `error` to `trace`, or `off`.
+    pub log_level: String,
+    effective: Vec<Effective>,
+    sources: Arc<Sources>,
+}
+
+/// Which servers a session may have, with libpq's names and meanings.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SessionAttrs {
+    /// Any that can be reached.
+    #[default]
+    Any,
+    /// One whose transactions may write.
+    ReadWrite,
+    /// One whose transactions may not.
+    ReadOnly,
+    /// One that is not in recovery.
+    Primary,
+    /// One that is.
+    Standby,
+    /// One that is in recovery if there is any, else any.
+    PreferStandby,
+}
+
+impl SessionAttrs {
+    /// All of them.
+    pub const ALL: [Self; 6] =
+        [Self::Any, Self::ReadWrite, Self::ReadOnly, Self::Primary, Self::Standby, Self::PreferStandby];
+
+    /// As libpq writes it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Any => "any",
+            Self::ReadWrite => "read-write",
+            Self::ReadOnly => "read-only",
+            Self::Primary => "primary",
+            Self::Standby => "standby",
+            Self::PreferStandby => "prefer-standby",
+        }
+    }
+}
+
+/// The account of the prober.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProbeAccount {
+    /// Role.
+    pub user: String,
+    /// Its password, where the server wants one.
+    pub password: Option<Secret>,
+    /// Database to connect to.
+    pub database: String,
+}
+
+/// How long sockets wait for their peers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SocketSettings {
+    /// Longest time to connect to the upstream.
+    pub connect_timeout: Duration,
+    /// Idle time before the kernel probes a peer, and between its probes; `None` switches it off.
+    pub keepalive: Option<Duration>,
+    /// Time that sent bytes may stay unacknowledged before the kernel breaks the connection; `None` for its own.
+    pub tcp_user_timeout: Option<Duration>,
+}
+
+/// How many sessions there may be; `None` for any number.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SessionLimits {
+    /// In all.
+    pub total: Option<u32>,
+    /// From one address.
+    pub per_source: Option<u32>,
+    /// Of one user name, as written in the startup packet.
+    pub per_user: Option<u32>,
+}
+
+/// How the server is told the client's address. Both change the startup packet, which is otherwise left alone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ClientAddrForm {
+    /// As the value of the setting `pgtally.client_addr`.
+    pub setting: bool,
+    /// As an end of `application_name`.
+    pub application_name: bool,
 }
 
 /// How logs are written.
@@ -66,6 +181,20 @@ pub const DEFAULT_UPSTREAM: &str = "127.0.0.1:5432";
 /// A setting given on the command line: path and values.
 pub type Flag = (&'static str, Vec<String>);
 
+/// What a configuration was read from.
+struct Sources {
+    file: Option<PathBuf>,
+    environment: Vec<(String, String)>,
+    flags: Vec<Flag>,
+}
+
+impl std::fmt::Debug for Sources {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Variables and flags may hold secrets.
+        f.debug_struct("Sources").field("file", &self.file).finish_non_exhaustive()
+    }
+}
+
 impl Config {
     /// Reads all layers.
     ///
@@ -78,49 +207,124 @@ impl Config {
         environment: impl IntoIterator<Item = (String, String)>,
         flags: impl IntoIterator<Item = Flag>,
     ) -> Result<Self, ConfigErrors> {
-        let mut layers = Layers::read(file, environment, flags);
-        let listen = layers.list("relay.listen", parse_listen).unwrap_or_default();
-        let listen =
-            if listen.is_empty() { parse_listen(DEFAULT_LISTEN).into_iter().collect() } else { listen };
-        let default_upstream = Address::Tcp("127.0.0.1".into(), 5432);
-        let config = Self {
-            listen,
-            upstream: layers.one("relay.upstream", parse_upstream).unwrap_or(default_upstream),
-            connect_timeout: layers.one("relay.connect_timeout", duration).unwrap_or(Duration::from_secs(10)),
-            workers: layers.one("relay.workers", workers).unwrap_or_else(default_workers),
-            is_analysis_on: layers.one("relay.analysis", switch).unwrap_or(true),
-            drain_timeout: layers.one("relay.drain_timeout", duration).unwrap_or(Duration::from_secs(10)),
-            admin: layers.one("admin.listen", admin_address).unwrap_or_else(|| DEFAULT_ADMIN.parse().ok()),
-            admin_token: layers.one("admin.token", token),
-            observer: observer_settings(&mut layers),
-            findings: finding_settings(&mut layers),
-            log_format: layers.one("log.format", log_format).unwrap_or(LogFormat::Auto),
+        let environment = environment.into_iter().filter(|(name, _)| layers::is_variable(name));
+        let sources = Sources {
+            file: file.map(Path::to_path_buf),
+            environment: environment.collect(),
+            flags: flags.into_iter().collect(),
         };
-        if let Some(admin) =
-            config.admin.filter(|admin| !admin.ip().is_loopback() && config.admin_token.is_none())
-        {
-            layers.refuse(
-                "admin.listen",
-                &format!("{admin} can be reached from other machines"),
-                "set admin.token (PGTALLY__ADMIN__TOKEN), or listen on 127.0.0.1",
-            );
-        }
-        if config.listen.contains(&config.upstream) {
-            layers.refuse(
-                "relay.upstream",
-                &format!("{} is where pgtally itself listens", config.upstream),
-                "name PostgreSQL's address, or choose another relay.listen",
-            );
-        }
-        layers.finish(config)
+        let mut layers =
+            Layers::read(file, sources.environment.iter().cloned(), sources.flags.iter().cloned());
+        let mut config = Self::of(&mut layers, sources);
+        let (effective, mut errors) = layers.finish();
+        config.effective = effective;
+        errors.extend(contradictions(&config));
+        if errors.is_empty() { Ok(config) } else { Err(ConfigErrors(errors)) }
     }
+
+    fn of(layers: &mut Layers, sources: Sources) -> Self {
+        layers.default_to("relay.listen", DEFAULT_LISTEN);
+        layers.default_to("relay.upstream", DEFAULT_UPSTREAM);
+        let default_workers = available_parallelism().map_or(1, usize::from).to_string();
+        Self {
+            listen: layers.list("relay.listen", parse_listen).unwrap_or_default(),
+            upstreams: layers.one("relay.upstream", parse_upstream).into_iter().collect(),
+            session_attrs: layers.or("relay.target_session_attrs", "any", session_attrs),
+            probe: probe_account(layers),
+            probe_interval: layers.or("probe.interval", "1s", duration),
+            socket: SocketSettings {
+                connect_timeout: layers.or("relay.connect_timeout", "10s", duration),
+                keepalive: layers.or("relay.keepalive", "60s", optional_duration),
+                tcp_user_timeout: layers.or("relay.tcp_user_timeout", "off", optional_duration),
+            },
+            // PostgreSQL's own `authentication_timeout`.
+            startup_timeout: layers.or("relay.startup_timeout", "60s", duration),
+            workers: layers.or("relay.workers", &default_workers, workers),
+            is_analysis_on: layers.or("relay.analysis", "on", switch),
+            drain_timeout: layers.or("relay.drain_timeout", "10s", duration),
+            upgrade_timeout: layers.or("relay.upgrade_timeout", "1h", duration),
+            limits: SessionLimits {
+                total: layers.or("limits.max_sessions", "unlimited", sessions_max),
+                per_source: layers.or("limits.max_sessions_per_source", "unlimited", sessions_max),
+                per_user: layers.or("limits.max_sessions_per_user", "unlimited", sessions_max),
+            },
+            has_proxy_header: layers.or("relay.proxy_protocol", "off", switch),
+            proxy_header_from: layers.list("relay.proxy_protocol_from", network).unwrap_or_default(),
+            client_addr: layers.or("relay.client_addr", "off", client_addr_form),
+            admin: layers.or("admin.listen", DEFAULT_ADMIN, admin_address),
+            admin_token: layers.secret("admin.token", token),
+            observer: observer_settings(layers),
+            findings: finding_settings(layers),
+            log_format: layers.or("log.format", "auto", log_format),
+            log_level: layers.or("log.level", "info", log_level),
+            effective: Vec::new(),
+            sources: Arc::new(sources),
+        }
+    }
+
+    /// Every setting with the value that counts, in the order of their paths.
+    #[must_use]
+    pub fn effective(&self) -> Vec<&Effective> {
+        let mut settings: Vec<_> = self.effective.iter().collect();
+        settings.sort_by(|one, two| one.path.cmp(&two.path));
+        settings
+    }
+}
+
+/// What is wrong with values that are fine each for itself.
+fn contradictions(config: &Config) -> Vec<ConfigError> {
+    let mut errors = Vec::new();
+    let mut refuse = |path: &str, problem: String, hint: &str| {
+        let origin = "the effective configuration".to_owned();
+        errors.push(ConfigError { path: path.into(), origin, problem, hint: hint.into() });
+    };
+    if let Some(admin) =
+        config.admin.filter(|admin| !admin.ip().is_loopback() && config.admin_token.is_none())
+    {
+        refuse(
+            "admin.listen",
+            format!("{admin} can be reached from other machines"),
+            "set admin.token (PGTALLY__ADMIN__TOKEN), or listen on 127.0.0.1",
+        );
+    }
+    for upstream in config.upstreams.iter().filter(|upstream| config.listen.contains(upstream)) {
+        refuse(
+            "relay.upstream",
+            format!("{upstream} is where pgtally itself listens"),
+            "name PostgreSQL's address, or choose another relay.listen",
+        );
+    }
+    if config.session_attrs != SessionAttrs::Any && config.probe.is_none() {
+        refuse(
+            "relay.target_session_attrs",
+            format!("{} needs an account that asks the servers what they are", config.session_attrs.name()),
+            "set probe.user to a role that may log in and nothing else, and probe.password where it has one",
+        );
+    }
+    if !config.proxy_header_from.is_empty() && !config.has_proxy_header {
+        refuse(
+            "relay.proxy_protocol_from",
+            "it says who may send a header of the PROXY protocol, and nobody may".into(),
+            "set relay.proxy_protocol = \"on\", or remove it",
+        );
+    }
+    errors
+}
+
+fn probe_account(layers: &mut Layers) -> Option<ProbeAccount> {
+    let user = layers.one("probe.user", some_text);
+    let password = layers.secret("probe.password", some_text);
+    let database = layers.or("probe.database", "postgres", some_text);
+    user.map(|user| ProbeAccount { user, password, database })
 }
 
 fn observer_settings(layers: &mut Layers) -> ObserverSettings {
     let mut settings = ObserverSettings::default();
+    layers.default_to("requests.idle_gap", "100ms");
     if let Some(gap) = layers.one("requests.idle_gap", duration) {
         settings.idle_gap_ns = nanoseconds(gap);
     }
+    layers.default_to("requests.id_tags", &settings.id_tags.join(","));
     if let Some(tags) = layers.list("requests.id_tags", tag_name) {
         settings.id_tags = tags;
     }
@@ -128,11 +332,9 @@ fn observer_settings(layers: &mut Layers) -> ObserverSettings {
 }
 
 fn finding_settings(layers: &mut Layers) -> FindingSettings {
-    let mut settings = layers.one("findings.mode", mode).unwrap_or_default();
+    let mut settings = layers.or("findings.mode", "production", mode);
     let mut repeats = |path, field: &mut u32| {
-        if let Some(value) = layers.one(path, repeats_min) {
-            *field = value;
-        }
+        *field = layers.or(path, &field.to_string(), repeats_min);
     };
     repeats("findings.n_plus_one_repeats", &mut settings.linked_repeats_min);
     repeats("findings.n_plus_one_unlinked_repeats", &mut settings.unlinked_repeats_min);
@@ -144,81 +346,8 @@ fn finding_settings(layers: &mut Layers) -> FindingSettings {
     settings
 }
 
-fn default_workers() -> usize {
-    available_parallelism().map_or(1, usize::from)
-}
-
 fn nanoseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
-}
-
-/// `250ms`, `10s`, `5min`, `1h`; also `100us`.
-fn duration(text: &str) -> Result<Duration, String> {
-    let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let (number, unit) = text.split_at(split);
-    let number: u64 = number.parse().map_err(|_| "not a duration: write 250ms, 10s or 5min".to_owned())?;
-    let unit_us: u64 = match unit.trim() {
-        "us" => 1,
-        "ms" => 1_000,
-        "s" => 1_000_000,
-        "min" => 60_000_000,
-        "h" => 3_600_000_000,
-        "" => return Err("the unit is missing: write 250ms, 10s or 5min".into()),
-        _ => return Err("not a unit of time: us, ms, s, min or h".into()),
-    };
-    let duration = number.checked_mul(unit_us).map(Duration::from_micros);
-    duration.filter(|duration| !duration.is_zero()).ok_or_else(|| "out of range".into())
-}
-
-fn workers(text: &str) -> Result<usize, String> {
-    let workers = text.parse().map_err(|_| "not a number".to_owned())?;
-    if (1..=1_024).contains(&workers) { Ok(workers) } else { Err("not between 1 and 1024".into()) }
-}
-
-fn switch(text: &str) -> Result<bool, String> {
-    match text {
-        "on" | "true" => Ok(true),
-        "off" | "false" => Ok(false),
-        _ => Err("neither on nor off".into()),
-    }
-}
-
-fn admin_address(text: &str) -> Result<Option<SocketAddr>, String> {
-    if text == "off" {
-        return Ok(None);
-    }
-    let text = text.replace("localhost:", "127.0.0.1:");
-    text.parse().map(Some).map_err(|_| "not an address: write 127.0.0.1:9187, [::1]:9187 or off".into())
-}
-
-fn token(text: &str) -> Result<String, String> {
-    let is_fit = text.len() >= 16 && text.bytes().all(|byte| byte.is_ascii_graphic());
-    if is_fit { Ok(text.into()) } else { Err("shorter than 16 characters, or not printable ASCII".into()) }
-}
-
-fn tag_name(text: &str) -> Result<String, String> {
-    if text.is_empty() || text.len() > 64 { Err("not a tag name".into()) } else { Ok(text.into()) }
-}
-
-fn mode(text: &str) -> Result<FindingSettings, String> {
-    match text {
-        "production" => Ok(FindingSettings::default()),
-        "run" => Ok(FindingSettings::run_mode()),
-        _ => Err("neither production nor run".into()),
-    }
-}
-
-fn repeats_min(text: &str) -> Result<u32, String> {
-    text.parse().ok().filter(|repeats| *repeats >= 2).ok_or_else(|| "not a number of at least 2".into())
-}
-
-fn log_format(text: &str) -> Result<LogFormat, String> {
-    match text {
-        "auto" => Ok(LogFormat::Auto),
-        "json" => Ok(LogFormat::Json),
-        "text" => Ok(LogFormat::Text),
-        _ => Err("none of auto, json, text".into()),
-    }
 }
 
 #[cfg(test)]

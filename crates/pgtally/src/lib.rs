@@ -33,7 +33,8 @@ pub use api::{
     TimelineView,
 };
 pub use config::{
-    Config, ConfigError, ConfigErrors, DEFAULT_ADMIN, DEFAULT_LISTEN, DEFAULT_UPSTREAM, Flag, LogFormat,
+    ClientAddrForm, Config, ConfigError, ConfigErrors, DEFAULT_ADMIN, DEFAULT_LISTEN, DEFAULT_UPSTREAM,
+    Effective, Flag, LogFormat, ProbeAccount, Reloaded, Secret, SessionAttrs, SessionLimits, SocketSettings,
     parse_listen, parse_upstream,
 };
 pub use proxy::{Proxy, Running, StartError, Stopper};

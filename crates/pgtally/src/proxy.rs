@@ -95,6 +95,8 @@ fn start_threads(
     admin: Option<(std::net::TcpListener, SocketAddr)>,
 ) -> Result<Running, StartError> {
     let clock = Clock::start();
+    let upstream =
+        config.upstreams.first().cloned().unwrap_or_else(|| Address::Tcp("127.0.0.1".into(), 5432));
     let (sink, messages) = mpsc::channel(BATCHES_MAX);
     let mut threads = Vec::new();
     let aggregator = aggregator::start(clock, Arc::clone(&metrics), config.findings.clone(), messages);
@@ -116,17 +118,12 @@ fn start_threads(
     let state = AdminState {
         asker: asker.clone(),
         is_draining: Arc::clone(&is_draining),
-        token: config.admin_token.as_deref().map(Into::into),
-        upstream: config.upstream.clone(),
+        token: config.admin_token.as_ref().map(|token| token.reveal().into()),
+        upstream: upstream.clone(),
     };
     let (stop, stops) = watch::channel(Stop::No);
     let admin_addr = admin.as_ref().map(|(_, address)| *address);
-    let startup = StartupSetting {
-        clock,
-        connect_timeout: config.connect_timeout,
-        metrics,
-        upstream: config.upstream.clone(),
-    };
+    let startup = StartupSetting { clock, connect_timeout: config.socket.connect_timeout, metrics, upstream };
     let admin = admin.map(|(listener, _)| listener);
     let control = Control { admin, bound, is_draining, startup: Arc::new(startup), state, stops, workers };
     let control = thread::Builder::new().name("control".into()).spawn(move || control.run());

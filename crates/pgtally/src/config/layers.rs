@@ -1,7 +1,8 @@
 //! Layers of settings as they were written, and the collecting of errors over all of them.
 //!
 //! The `config` crate reads file and environment; here every value is a list of texts with its origin, so that one
-//! parser per setting serves all layers and its error can say where the value came from.
+//! parser per setting serves all layers and its error can say where the value came from. What takes effect is kept
+//! beside the parsed values (`effective.rs`), for `check-config` and to see what a reload changes.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,6 +11,8 @@ use std::path::Path;
 use config::{Environment, File, FileFormat, Source, Value, ValueKind};
 
 use super::Flag;
+use super::effective::Effective;
+use super::secret::Secret;
 
 /// One thing wrong with the configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,6 +55,7 @@ struct Written {
 /// All layers, the stronger already laid over the weaker.
 pub(super) struct Layers {
     written: BTreeMap<String, Written>,
+    effective: Vec<Effective>,
     errors: Vec<ConfigError>,
 }
 
@@ -61,7 +65,7 @@ impl Layers {
         environment: impl IntoIterator<Item = (String, String)>,
         flags: impl IntoIterator<Item = Flag>,
     ) -> Self {
-        let mut layers = Self { written: BTreeMap::new(), errors: Vec::new() };
+        let mut layers = Self { written: BTreeMap::new(), effective: Vec::new(), errors: Vec::new() };
         let environment: Vec<_> = environment.into_iter().collect();
         let database_url = environment.iter().find(|(name, _)| name == "DATABASE_URL");
         if let Some((name, url)) = database_url {
@@ -130,7 +134,11 @@ impl Layers {
 
     /// The setting's one value, if it was written and can be read.
     pub(super) fn one<T>(&mut self, path: &str, parse: impl Fn(&str) -> Result<T, String>) -> Option<T> {
-        let written = self.written.remove(path)?;
+        let Some(written) = self.written.remove(path) else {
+            self.effective.push(Effective::unset(path));
+            return None;
+        };
+        self.effective.push(Effective::written(path, &written.texts, &written.origin));
         match written.texts.as_slice() {
             [text] => self.parse(path, text, &written.origin, &parse),
             _ => {
@@ -140,18 +148,65 @@ impl Layers {
         }
     }
 
+    /// As [`Layers::one`], with the value that counts where nothing else was written or could be read.
+    ///
+    /// `default` is text, so that it is read and shown like any other value.
+    #[expect(
+        clippy::expect_used,
+        reason = "defaults are constants of the program, and every test reads them all"
+    )]
+    pub(super) fn or<T>(
+        &mut self,
+        path: &str,
+        default: &str,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> T {
+        self.default_to(path, default);
+        self.one(path, &parse).unwrap_or_else(|| parse(default).expect("a default that can be read"))
+    }
+
+    /// A secret: its text, or what the file named by `<path>_file` holds, without the line's end.
+    pub(super) fn secret(
+        &mut self,
+        path: &str,
+        parse: impl Fn(&str) -> Result<String, String>,
+    ) -> Option<Secret> {
+        let read = |file: &str| {
+            let text = std::fs::read_to_string(file).map_err(|error| format!("cannot be read: {error}"))?;
+            parse(text.trim_end_matches(['\r', '\n']))
+        };
+        let is_written = self.written.contains_key(path);
+        let text = self.one(path, &parse);
+        let file_path = format!("{path}_file");
+        let from_file = self.one(&file_path, read);
+        if is_written && from_file.is_some() {
+            self.push(&file_path, "the effective configuration", "the secret is written in two places", "");
+        }
+        text.or(from_file).map(Secret::new)
+    }
+
     /// The setting's values, if it was written and all can be read. A text may hold several, separated by commas.
     pub(super) fn list<T>(
         &mut self,
         path: &str,
         parse: impl Fn(&str) -> Result<T, String>,
     ) -> Option<Vec<T>> {
-        let written = self.written.remove(path)?;
+        let Some(written) = self.written.remove(path) else {
+            self.effective.push(Effective::unset(path));
+            return None;
+        };
         let texts = written.texts.iter().flat_map(|text| text.split(',')).map(str::trim);
-        let texts: Vec<_> = texts.filter(|text| !text.is_empty()).collect();
+        let texts: Vec<_> = texts.filter(|text| !text.is_empty()).map(str::to_owned).collect();
+        self.effective.push(Effective::written(path, &texts, &written.origin));
         let parsed: Vec<_> =
             texts.iter().map(|text| self.parse(path, text, &written.origin, &parse)).collect();
         parsed.into_iter().collect()
+    }
+
+    /// Lays `text` under all layers: what counts, and is shown, where nothing was written.
+    pub(super) fn default_to(&mut self, path: &str, text: &str) {
+        let default = || Written { texts: vec![text.into()], origin: DEFAULT.into() };
+        self.written.entry(path.into()).or_insert_with(default);
     }
 
     fn parse<T>(
@@ -164,11 +219,6 @@ impl Layers {
         parse(text.trim()).map_err(|problem| self.push(path, origin, &problem, "")).ok()
     }
 
-    /// Records that a value which can be read is not allowed.
-    pub(super) fn refuse(&mut self, path: &str, problem: &str, hint: &str) {
-        self.push(path, "the effective configuration", problem, hint);
-    }
-
     fn push(&mut self, path: &str, origin: &str, problem: &str, hint: &str) {
         self.errors.push(ConfigError {
             path: path.into(),
@@ -178,11 +228,19 @@ impl Layers {
         });
     }
 
-    /// `config`, unless anything was wrong. What no setting has asked for is unknown.
-    pub(super) fn finish<T>(mut self, config: T) -> Result<T, ConfigErrors> {
+    /// What takes effect, and everything wrong with how it was written. What no setting has asked for is unknown.
+    pub(super) fn finish(mut self) -> (Vec<Effective>, Vec<ConfigError>) {
         for (path, written) in std::mem::take(&mut self.written) {
             self.push(&path, &written.origin, "no such setting", "check the spelling");
         }
-        if self.errors.is_empty() { Ok(config) } else { Err(ConfigErrors(self.errors)) }
+        (self.effective, self.errors)
     }
 }
+
+/// Whether an environment variable can be a setting.
+pub(super) fn is_variable(name: &str) -> bool {
+    name == "DATABASE_URL" || name.to_ascii_uppercase().starts_with("PGTALLY__")
+}
+
+/// Origin of a value that nobody has written.
+pub(super) const DEFAULT: &str = "default";

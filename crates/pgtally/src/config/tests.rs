@@ -16,7 +16,7 @@ fn load(
 #[test]
 fn nothing_written_gives_the_defaults() {
     let config = Config::load(None, [], []).unwrap();
-    assert_eq!(config.upstream.to_string(), DEFAULT_UPSTREAM);
+    assert_eq!(config.upstreams[0].to_string(), DEFAULT_UPSTREAM);
     assert_eq!(config.listen[0].to_string(), DEFAULT_LISTEN);
     assert_eq!(config.admin.unwrap().to_string(), DEFAULT_ADMIN);
     assert!(config.is_analysis_on);
@@ -27,11 +27,11 @@ fn flag_beats_environment_beats_file_beats_database_url() {
     let file = "[relay]\nupstream = 'file:1'\nconnect_timeout = '3s'\nworkers = 3\n";
     let variables = [("DATABASE_URL", "postgres://url:1"), ("PGTALLY__RELAY__WORKERS", "5")];
     let config = load(file, &variables, &[("relay.connect_timeout", "7s")]).unwrap();
-    assert_eq!(config.upstream.to_string(), "file:1");
+    assert_eq!(config.upstreams[0].to_string(), "file:1");
     assert_eq!(config.workers, 5);
-    assert_eq!(config.connect_timeout, Duration::from_secs(7));
+    assert_eq!(config.socket.connect_timeout, Duration::from_secs(7));
     let config = load("", &variables, &[]).unwrap();
-    assert_eq!(config.upstream.to_string(), "url:1");
+    assert_eq!(config.upstreams[0].to_string(), "url:1");
 }
 
 #[test]
@@ -89,13 +89,63 @@ fn a_file_that_is_missing_or_no_toml_is_an_error() {
 }
 
 #[test]
-fn durations_carry_units() {
-    let check = |text: &str, expected: Option<Duration>| assert_eq!(duration(text).ok(), expected, "{text}");
-    check("250ms", Some(Duration::from_millis(250)));
-    check("5 min", Some(Duration::from_secs(300)));
-    check("10", None);
-    check("0s", None);
-    check("99999999999999h", None);
-    check("-1s", None);
-    check("1parsec", None);
+fn every_setting_is_shown_with_its_origin_and_no_secret() {
+    let directory = tempfile::tempdir().unwrap();
+    let secret = directory.path().join("password");
+    std::fs::write(&secret, "hunter2\n").unwrap();
+    let variables = [
+        ("PGTALLY__RELAY__UPSTREAM", "postgres://ann:hunter2@db/shop"),
+        ("PGTALLY__PROBE__PASSWORD_FILE", secret.to_str().unwrap()),
+    ];
+    let flags = [("admin.token", "hunter2hunter2hunter2"), ("probe.user", "watcher")];
+    let config = load("[relay]\nworkers = 3\n", &variables, &flags).unwrap();
+    assert_eq!(config.probe.as_ref().unwrap().password.as_ref().unwrap().reveal(), "hunter2");
+    let shown: Vec<_> = config.effective().iter().map(ToString::to_string).collect();
+    let shown = shown.join("\n");
+    assert!(shown.contains("admin.token = \"***\"  # the command line"), "{shown}");
+    assert!(shown.contains("relay.upstream = \"postgres://ann:***@db/shop\"  # PGTALLY__RELAY__UPSTREAM"));
+    assert!(shown.contains("relay.workers = \"3\"  # /"), "{shown}");
+    assert!(shown.contains("relay.keepalive = \"60s\"  # default"), "{shown}");
+    assert!(!shown.contains("hunter2"), "{shown}");
+    assert!(!format!("{config:?}").contains("hunter2"), "{config:?}");
+}
+
+#[test]
+fn a_secret_has_one_place() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("token");
+    std::fs::write(&file, "0123456789abcdef").unwrap();
+    let flags = [("admin.token", "0123456789abcdef"), ("admin.token_file", file.to_str().unwrap())];
+    assert!(load("", &[], &flags[1..]).is_ok());
+    assert_eq!(load("", &[], &flags).unwrap_err().0[0].path, "admin.token_file");
+    assert!(load("", &[], &[("admin.token_file", "/nowhere/token")]).is_err());
+}
+
+#[test]
+fn a_reload_takes_what_it_can_and_names_the_rest() {
+    let old = load("[relay]\nworkers = 3\n", &[], &[]).unwrap();
+    let new = load("[relay]\nworkers = 4\n[findings]\nduplicate_repeats = 9\n", &[], &[]).unwrap();
+    let (merged, reloaded) = old.merged_with(new.clone()).unwrap();
+    assert_eq!(merged.workers, 3);
+    assert_eq!(merged.findings.duplicate_repeats_min, 9);
+    assert_eq!(reloaded.changed, ["findings.duplicate_repeats"]);
+    assert_eq!(reloaded.restart_needed, ["relay.workers"]);
+    let (_, again) = merged.merged_with(new).unwrap();
+    assert_eq!(again.changed, Vec::<String>::new());
+    assert_eq!(again.restart_needed, ["relay.workers"], "it still differs from what runs");
+}
+
+#[test]
+fn a_reload_cannot_take_the_token_from_an_open_listener() {
+    let open = [("admin.listen", "0.0.0.0:9187"), ("admin.token", "0123456789abcdef")];
+    let old = load("", &[], &open).unwrap();
+    let new = load("", &[], &[]).unwrap();
+    assert_eq!(old.merged_with(new).unwrap_err().0[0].path, "admin.listen");
+}
+
+#[test]
+fn attributes_of_servers_need_somebody_to_ask_them() {
+    let wanted = ("relay.target_session_attrs", "read-write");
+    assert!(load("", &[], &[wanted]).is_err());
+    assert!(load("", &[], &[wanted, ("probe.user", "watcher")]).is_ok());
 }

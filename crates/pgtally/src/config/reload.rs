@@ -1,0 +1,75 @@
+//! What a reload takes over from a new configuration, and what keeps running as it was.
+//!
+//! Sockets, threads and what sessions already hold cannot change under them; those settings are named to the operator,
+//! at every reload, for as long as they differ from what runs.
+
+use super::{Config, ConfigErrors, contradictions};
+
+/// Settings that count from the next start on.
+const RESTART_ONLY: [&str; 7] = [
+    "admin.listen",
+    "log.format",
+    "relay.analysis",
+    "relay.listen",
+    "relay.workers",
+    "requests.id_tags",
+    "requests.idle_gap",
+];
+
+/// What a reload has done.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reloaded {
+    /// Paths of the settings that have a new value.
+    pub changed: Vec<String>,
+    /// Paths of the settings whose new value counts only after a restart.
+    pub restart_needed: Vec<String>,
+}
+
+impl Config {
+    /// This configuration read anew from where it came from: the file may have changed.
+    ///
+    /// # Errors
+    /// All errors of all layers at once; this configuration stays as it is.
+    pub fn reread(&self) -> Result<Self, ConfigErrors> {
+        let sources = &*self.sources;
+        Self::load(
+            sources.file.as_deref(),
+            sources.environment.iter().cloned(),
+            sources.flags.iter().cloned(),
+        )
+    }
+
+    /// What runs after a reload: `new`, with the settings of this configuration where they cannot change.
+    ///
+    /// # Errors
+    /// When what would run then contradicts itself.
+    pub fn merged_with(&self, new: Self) -> Result<(Self, Reloaded), ConfigErrors> {
+        let mut reloaded = Reloaded::default();
+        let mut merged = Self {
+            admin: self.admin,
+            is_analysis_on: self.is_analysis_on,
+            listen: self.listen.clone(),
+            log_format: self.log_format,
+            observer: self.observer.clone(),
+            workers: self.workers,
+            ..new
+        };
+        for new in &mut merged.effective {
+            let Some(old) = self.effective.iter().find(|old| old.path == new.path) else { continue };
+            if old.has_value_of(new) {
+                continue;
+            }
+            if RESTART_ONLY.contains(&old.path.as_str()) {
+                reloaded.restart_needed.push(old.path.clone());
+                *new = old.clone();
+            } else {
+                reloaded.changed.push(old.path.clone());
+            }
+        }
+        // Each of the two was fine; the mixture need not be, such as a token taken away from an open listener.
+        match contradictions(&merged) {
+            errors if errors.is_empty() => Ok((merged, reloaded)),
+            errors => Err(ConfigErrors(errors)),
+        }
+    }
+}
