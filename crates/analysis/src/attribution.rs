@@ -87,6 +87,8 @@ pub(crate) struct Attributor {
     has_run: bool,
     /// A transaction block is open, as far as the commands seen tell; `ReadyForQuery` corrects it.
     in_transaction: bool,
+    /// Something is set that ends with the transaction.
+    has_transaction_state: bool,
     /// The open transaction held pings only so far.
     is_ping_transaction: bool,
     /// Ordinal of the open transaction block, 0 outside.
@@ -114,6 +116,7 @@ impl Attributor {
             has_run_outside: false,
             has_run: false,
             in_transaction: false,
+            has_transaction_state: false,
             is_ping_transaction: false,
             transactions: 0,
         };
@@ -292,6 +295,10 @@ impl Attributor {
     }
 
     fn end_transaction(&mut self, is_rolled_back: bool) {
+        if !self.in_transaction && !self.has_transaction_state {
+            return;
+        }
+        self.has_transaction_state = false;
         let before = self.before_transaction.take();
         if let Some(settings) = before.filter(|_| is_rolled_back) {
             self.settings = settings;
@@ -324,6 +331,7 @@ impl Attributor {
     /// A setting that attribution reads was changed, successfully.
     pub(crate) fn set(&mut self, name: &str, scope: SettingScope, value: Option<&[u8]>) {
         let is_local = scope == SettingScope::Local;
+        self.has_transaction_state |= is_local;
         match name {
             "pgtally.request" => {
                 let request = value.and_then(|value| self.named(value));

@@ -27,8 +27,7 @@ pub(crate) struct BinaryColumns {
 impl BinaryColumns {
     /// As a `Bind` asks for them.
     pub(crate) fn asked(formats: &Formats<'_>) -> Self {
-        let bit = |index: usize| u64::from(formats.is_binary(index)) << index;
-        Self { mask: (0..64).map(bit).fold(0, |mask, bit| mask | bit) }
+        Self { mask: formats.mask() }
     }
 
     fn is_binary(self, position: u16) -> bool {

@@ -9,7 +9,7 @@ use crate::columns::{BinaryColumns, ColumnPlan, RowHashes};
 use crate::part::RecordPlace;
 use crate::record::Moment;
 use crate::tagset::TagSet;
-use crate::texts::{Analysed, PreparedText, Rest, Statement};
+use crate::texts::{Analysed, ParameterValues, PreparedText, Rest, Statement};
 
 /// The attachments of an observed conversation.
 #[derive(Debug)]
@@ -160,14 +160,15 @@ impl Execution {
         bind: &Bind<'_>,
         unique: u64,
     ) -> Result<Self, Desync> {
-        let bound = prepared.text.bind(bind, unique)?;
-        let statement = prepared.text.text.first.clone();
-        let columns = prepared.text.columns.borrow().clone();
+        let mut first = prepared.text.text.first.clone();
+        let mut unused = ParameterValues::default();
+        let values = first.as_mut().map_or(&mut unused, |first| &mut first.values);
+        let bound = prepared.text.bind(bind, unique, values)?;
         Ok(Self {
-            first: statement.map(|statement| Statement { values: bound.values, ..statement }),
+            first,
             tags: prepared.text.text.tags.clone(),
             has_fresh_tags: std::mem::replace(&mut prepared.is_fresh, false),
-            columns,
+            columns: prepared.text.columns.borrow().clone(),
             source: Some(Rc::clone(&prepared.text)),
             binary_columns: bound.binary_columns,
             setting_value: bound.setting_value,

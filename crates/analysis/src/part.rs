@@ -74,7 +74,8 @@ impl PartRecorder {
     }
 
     pub(crate) fn is_of(&self, name: &RequestName) -> bool {
-        self.part.attribution.is_request() == name.attribution.is_request() && self.part.key == name.key
+        let is_same_key = Arc::ptr_eq(&self.part.key, &name.key) || self.part.key == name.key;
+        is_same_key && self.part.attribution.is_request() == name.attribution.is_request()
     }
 
     /// Takes over how the request is known by now: a transaction may turn out to be only a part of its unit.

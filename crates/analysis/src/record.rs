@@ -152,8 +152,8 @@ pub struct StatementRecord {
 pub struct KeyValue {
     /// 1-based number in the normalized text.
     pub parameter: u16,
-    /// Elements: 1 for a scalar, more for a list (`IN`, `= ANY`), 0 for an empty one.
-    pub elements: u32,
+    /// Elements: 1 for a scalar, more for a list (`IN`, `= ANY`), 0 for an empty one; 65,535 stands for more, too.
+    pub elements: u16,
     /// Canonical hash of the value, of the first element for a list. 0 for NULL.
     pub value: u32,
     /// Hash over all elements (equal for equal lists).

@@ -270,14 +270,14 @@ impl Recording {
         self.begin(execution, mark, now, worker);
         self.count_unsampled(&execution.run);
         let rows = match outcome {
-            Outcome::Completed(complete) => complete.rows,
+            Outcome::Completed(complete) => complete.rows(),
             Outcome::Empty | Outcome::Suspended => execution.run.rows,
         };
-        let told = command_of(outcome);
-        let command = match execution.statement().map_or(told, |statement| statement.command) {
+        let command = match execution.statement().map(|statement| statement.command) {
             // What the server says of a COMMIT in a failed transaction.
-            Command::Commit if told == Command::Rollback => Command::Rollback,
-            command => command,
+            Some(Command::Commit) if command_of(outcome) == Command::Rollback => Command::Rollback,
+            Some(command) => command,
+            None => command_of(outcome),
         };
         if command.is_counted() {
             self.counted(execution, mark, rows, None, now, worker);
@@ -478,7 +478,7 @@ fn is_fetch_of(statement: &Statement, cursor: &Cursor) -> bool {
 /// The command of a statement whose text is not known, as its completion tells.
 fn command_of(outcome: Outcome<'_>) -> Command {
     let Outcome::Completed(complete) = outcome else { return Command::Other };
-    match complete.command {
+    match complete.command() {
         b"BEGIN" | b"START TRANSACTION" => Command::Begin,
         b"CLOSE CURSOR" | b"CLOSE CURSOR ALL" => Command::CloseCursor,
         b"COMMIT" => Command::Commit,

@@ -188,7 +188,7 @@ impl Script {
             let hashes: Vec<u32> = elements.iter().map(|it| hash(*it)).collect();
             self.part.keys.push(KeyValue {
                 parameter,
-                elements: hashes.len() as u32,
+                elements: hashes.len() as u16,
                 value: hashes.first().copied().unwrap_or(0),
                 list_hash: hashes.iter().fold(7, |all, it| mix(all, u64::from(*it))),
             });

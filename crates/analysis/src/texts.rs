@@ -113,7 +113,6 @@ pub(crate) struct PreparedText {
 
 /// Values bound for one execution.
 pub(crate) struct Bound {
-    pub(crate) values: ParameterValues,
     pub(crate) binary_columns: BinaryColumns,
     /// The bound value of a `set_config`, as text.
     pub(crate) setting_value: Option<Box<[u8]>>,
@@ -404,6 +403,7 @@ impl ParameterValues {
     /// A new key slot; `None` when all are taken.
     fn add_key(&mut self, parameter: u16, elements: u32) -> Option<u8> {
         let slot = self.keys.get_mut(usize::from(self.key_count))?;
+        let elements = u16::try_from(elements).unwrap_or(u16::MAX);
         *slot = KeyValue { parameter, elements, ..KeyValue::default() };
         self.key_count += 1;
         Some(self.key_count - 1)
@@ -418,17 +418,21 @@ impl ParameterValues {
 struct BoundKey {
     list: ListHash,
     first: Option<u32>,
-    elements: u32,
+    elements: u16,
 }
 
 impl PreparedText {
-    /// Values of an execution: those of the text and those of the `Bind`. `unique` tells executions with a cut
+    /// Completes `values`, those of the text, by those of the `Bind`. `unique` tells executions with a cut
     /// `Bind` apart: they must never look equal.
     ///
     /// # Errors
     /// [`Desync::MalformedBody`] when the body does not fit its own lengths.
-    pub(crate) fn bind(&self, bind: &Bind<'_>, unique: u64) -> Result<Bound, Desync> {
-        let mut values = self.text.first.as_ref().map(|statement| statement.values).unwrap_or_default();
+    pub(crate) fn bind(
+        &self,
+        bind: &Bind<'_>,
+        unique: u64,
+        values: &mut ParameterValues,
+    ) -> Result<Bound, Desync> {
         let setting = self.text.first.as_ref().and_then(|statement| statement.setting.as_deref());
         let mut setting_value = None;
         let mut setting_is_local = false;
@@ -473,7 +477,7 @@ impl PreparedText {
             values.hash = mix(values.hash, unique);
         }
         let binary_columns = formats.as_ref().map(BinaryColumns::asked).unwrap_or_default();
-        Ok(Bound { values, binary_columns, setting_value, setting_is_local })
+        Ok(Bound { binary_columns, setting_value, setting_is_local })
     }
 }
 
@@ -484,7 +488,7 @@ impl BoundKey {
 
     fn push(&mut self, hash: u32) {
         self.first.get_or_insert(hash);
-        self.elements += 1;
+        self.elements = self.elements.saturating_add(1);
         self.list.push(hash);
     }
 

@@ -273,16 +273,24 @@ fn narrow(state: u64) -> u32 {
 }
 
 fn integer(text: &[u8]) -> Option<i64> {
-    let digits = text.strip_prefix(b"-").or_else(|| text.strip_prefix(b"+")).unwrap_or(text);
-    if digits.is_empty() || digits.len() > 19 || !digits.iter().all(u8::is_ascii_digit) {
+    let (is_negative, digits) = match text {
+        [b'-', digits @ ..] => (true, digits),
+        [b'+', digits @ ..] => (false, digits),
+        digits => (false, digits),
+    };
+    // 19 digits fit in 64 bits without a sign.
+    if digits.is_empty() || digits.len() > 19 {
         return None;
     }
-    let is_negative = text.first() == Some(&b'-');
-    digits.iter().try_fold(0_i64, |value, digit| {
-        let digit = i64::from(digit - b'0');
-        let shifted = value.checked_mul(10)?;
-        if is_negative { shifted.checked_sub(digit) } else { shifted.checked_add(digit) }
-    })
+    let mut magnitude = 0_u64;
+    for digit in digits {
+        let digit = digit.wrapping_sub(b'0');
+        if digit > 9 {
+            return None;
+        }
+        magnitude = magnitude * 10 + u64::from(digit);
+    }
+    if is_negative { 0_i64.checked_sub_unsigned(magnitude) } else { i64::try_from(magnitude).ok() }
 }
 
 fn signed(token: &[u8], digits: &[u8]) -> u32 {

@@ -131,25 +131,34 @@ pub fn parameter_description(body: &[u8], mut each: impl FnMut(u32)) {
 /// What a `CommandComplete` says: the command, and rows returned or affected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CommandComplete<'a> {
-    /// The tag without its numbers: `SELECT`, `INSERT`, `DEALLOCATE ALL`, …
-    pub command: &'a [u8],
-    /// Its last number, 0 without one.
-    pub rows: u64,
+    text: &'a [u8],
 }
 
 impl<'a> CommandComplete<'a> {
     /// Reads the body of a `CommandComplete`.
     #[must_use]
     pub fn read(body: &'a [u8]) -> Self {
-        let text = body.strip_suffix(&[0]).unwrap_or(body);
-        let words_end = text.iter().position(u8::is_ascii_digit).unwrap_or(text.len());
-        let command = text.get(..words_end).unwrap_or(text).trim_ascii_end();
-        let last = text.rsplit(|&byte| byte == b' ').next().unwrap_or(b"");
-        let digit = |rows: Option<u64>, &byte: &u8| match byte {
-            b'0'..=b'9' => rows?.checked_mul(10)?.checked_add(u64::from(byte - b'0')),
-            _ => None,
-        };
-        Self { command, rows: last.iter().fold(Some(0), digit).unwrap_or(0) }
+        Self { text: body.strip_suffix(&[0]).unwrap_or(body) }
+    }
+
+    /// The tag without its numbers: `SELECT`, `INSERT`, `DEALLOCATE ALL`, …
+    #[must_use]
+    pub fn command(&self) -> &'a [u8] {
+        let words_end = self.text.iter().position(u8::is_ascii_digit).unwrap_or(self.text.len());
+        self.text.get(..words_end).unwrap_or(self.text).trim_ascii_end()
+    }
+
+    /// Its last number, 0 without one.
+    #[must_use]
+    pub fn rows(&self) -> u64 {
+        let (mut rows, mut unit) = (0_u64, Some(1_u64));
+        for byte in self.text.iter().rev().take_while(|&&byte| byte != b' ') {
+            let digit = byte.wrapping_sub(b'0');
+            let added = unit.filter(|_| digit <= 9).and_then(|unit| unit.checked_mul(digit.into()));
+            let Some(sum) = added.and_then(|added| rows.checked_add(added)) else { return 0 };
+            (rows, unit) = (sum, unit.and_then(|unit| unit.checked_mul(10)));
+        }
+        rows
     }
 }
 
@@ -216,7 +225,8 @@ mod tests {
             (b"COPY 99999999999999999999\0", b"COPY", 0),
             (b"", b"", 0),
         ] {
-            assert_eq!(CommandComplete::read(body), CommandComplete { command, rows });
+            let complete = CommandComplete::read(body);
+            assert_eq!((complete.command(), complete.rows()), (command, rows));
         }
     }
 

@@ -53,7 +53,7 @@ fn answer(conversation: &mut Conversation<Names>, message: &str) -> Result<Strin
     };
     Ok(match conversation.answer(tag.as_bytes()[0], body.as_bytes())? {
         Step::Completed(text, _, Outcome::Completed(complete)) => {
-            format!("{text}: {} {}", String::from_utf8_lossy(complete.command), complete.rows)
+            format!("{text}: {} {}", String::from_utf8_lossy(complete.command()), complete.rows())
         }
         Step::Completed(text, _, outcome) => format!("{text}: {outcome:?}"),
         Step::Described(Described::Execution(text)) => format!("columns of {text}"),

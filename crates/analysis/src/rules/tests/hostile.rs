@@ -15,7 +15,7 @@ fn any_part() -> impl Strategy<Value = RequestPart> {
     let texts =
         [POSTS, AUTHOR, ITEMS, USER, "UPDATE users SET a = $1 WHERE id = $2", "no SQL", "SELECT a FROM t"];
     let record = (0..texts.len(), 0..40_u32, 0..4_u8, 0..3_u64, any::<u64>(), any::<bool>(), 0..3_u32);
-    let key = (1..4_u16, 0..3_u32, 0..6_u32);
+    let key = (1..4_u16, 0..3_u16, 0..6_u32);
     let sample = (0..texts.len(), 0..50_u32, vec(0..6_u32, 0..40), 0..4_u16);
     (vec(record, 0..80), vec(key, 0..40), vec(sample, 0..6)).prop_map(move |(records, keys, samples)| {
         let mut part = Script::new().part();
