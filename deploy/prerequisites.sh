@@ -36,7 +36,11 @@ has_venv() {
     python3 -c 'import ensurepip, venv' 2>/dev/null
 }
 
-# The packages of Debian that are missing for the named needs: build, postgresql, python, node.
+has_prometheus() {
+    command -v prometheus >/dev/null && command -v promtool >/dev/null && command -v amtool >/dev/null
+}
+
+# The packages of Debian that are missing for the named needs: build, postgresql, prometheus, python, node.
 missing_packages() {
     for need in "$@"; do
         case $need in
@@ -45,6 +49,7 @@ missing_packages() {
                 has_libclang || echo libclang-dev
                 ;;
             postgresql) has_postgresql || echo postgresql ;;
+            prometheus) has_prometheus || echo prometheus prometheus-alertmanager ;;
             python)
                 command -v python3 >/dev/null || echo python3
                 has_venv || echo python3-venv
@@ -77,10 +82,11 @@ install_needs() {
     as_root true
     apt_log=$(mktemp) || give_up "cannot make a temporary file"
     as_root apt-get update >"$apt_log" 2>&1 || apt_failed
-    # Word splitting is wanted: a list of names.
+    # Programs are wanted, no services: both variables keep Debian from starting what it installs, with systemd and
+    # without it. Word splitting is wanted too: a list of names.
     # shellcheck disable=SC2086
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $packages \
-        >"$apt_log" 2>&1 || apt_failed
+    as_root env DEBIAN_FRONTEND=noninteractive SYSTEMD_OFFLINE=1 RUNLEVEL=1 \
+        apt-get install -y --no-install-recommends $packages >"$apt_log" 2>&1 || apt_failed
     rm -f "$apt_log"
 }
 

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Runs every test of pgtally on a machine with nothing but Debian and Rust: installs what is missing, then runs the
-# crates' tests, their doc tests, and real applications against two versions of PostgreSQL.
+# crates' tests, their doc tests, real applications against two versions of PostgreSQL, and the dashboards and alerts
+# against a real Prometheus.
 # The last line is `N passed, N failed`; the exit code is not 0 when something failed.
 # Functions that a trap or a parameter calls look unreachable to shellcheck.
 # shellcheck disable=SC2317
@@ -106,6 +107,14 @@ test_drivers() {
     add $(last_line_numbers)
 }
 
+# Dashboards, rules and alerts, checked against a running pgtally by a real Prometheus and Alertmanager.
+# shellcheck disable=SC2046
+test_monitoring() {
+    say "dashboards, rules and alerts"
+    run_part monitoring everything "$CACHE/tools/bin/python" -B -u tests/monitoring/run.py --pgtally "$PGTALLY"
+    add $(last_line_numbers)
+}
+
 install_python() {
     rm -rf "$CACHE/venv"
     python3 -m venv "$CACHE/venv" || return 1
@@ -121,8 +130,15 @@ install_node() {
     cp tests/drivers/node/package-lock.json "$CACHE/node/installed.json"
 }
 
-# The applications' drivers, as pinned; laid anew when the pins change.
-install_drivers() {
+install_tools() {
+    rm -rf "$CACHE/tools"
+    python3 -m venv "$CACHE/tools" || return 1
+    "$CACHE/tools/bin/pip" install --quiet --disable-pip-version-check -r grafana/requirements.txt || return 1
+    cp grafana/requirements.txt "$CACHE/tools/installed.txt"
+}
+
+# Everything from PyPI and npm, as pinned; laid anew when the pins change.
+install_packages() {
     if ! cmp -s tests/drivers/requirements.txt "$CACHE/venv/installed.txt"; then
         say "installing the Python applications' packages"
         install_python || give_up "pip could not install tests/drivers/requirements.txt"
@@ -130,6 +146,10 @@ install_drivers() {
     if ! cmp -s tests/drivers/node/package-lock.json "$CACHE/node/installed.json"; then
         say "installing the Node applications' packages"
         install_node || give_up "npm could not install tests/drivers/node/package.json"
+    fi
+    if ! cmp -s grafana/requirements.txt "$CACHE/tools/installed.txt"; then
+        say "installing what makes and checks the dashboards"
+        install_tools || give_up "pip could not install grafana/requirements.txt"
     fi
 }
 
@@ -153,8 +173,8 @@ find_postgresql_18() {
 
 mkdir -p "$LOGS" || exit 1
 require_cargo
-install_needs build postgresql python node
-install_drivers
+install_needs build postgresql prometheus python node
+install_packages
 find_postgresql_18
 
 test_crates debian --workspace
@@ -168,6 +188,7 @@ if [ "$part_status" -eq 0 ]; then
     PGTALLY=${CARGO_TARGET_DIR:-$PWD/target}/debug/pgtally
     test_drivers debian
     test_drivers 18 --pg-bin "$POSTGRESQL_18"
+    test_monitoring
 else
     add 0 1
 fi

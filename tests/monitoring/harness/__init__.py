@@ -1,0 +1,1 @@
+"""What the monitoring tests are made of."""

@@ -1,0 +1,183 @@
+#!/usr/bin/env python3
+"""Checks what Grafana, Prometheus and Alertmanager import, and runs it against a real pgtally.
+
+First everything that needs no process: dashboards are what the code makes, every expression can be read, rules pass
+their tests. Then `pgtally demo` runs under load, a real Prometheus scrapes it, every name and label in every
+expression is looked up in what the binary really exposes, every panel has to return data, and an alert has to reach
+a real Alertmanager.
+"""
+
+import argparse
+import math
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from harness import sources, static
+from harness.check import Check, Tally
+from harness.expressions import selectors, shortened, without_variables
+from harness.exposition import Exposition
+from harness.live import Alertmanager, Demo, LiveError, Load, Prometheus, Receiver
+from harness.tools import ToolMissing, Tools
+
+# Load until the first look, and until the last: rates need two scrapes of every series.
+DATA_SECONDS = 45
+ALERT_SECONDS = 20
+ALERT = "PgtallyNewNPlusOne"
+# Metrics that nobody needs a panel or a rule for: parts of another or of the process's standard set.
+NO_PANEL_NEEDED = set()
+
+
+def family(name):
+    """Name of the family that a series of a histogram belongs to."""
+    for ending in ("_bucket", "_count", "_sum"):
+        if name.endswith(ending):
+            return name.removesuffix(ending)
+    return name
+
+
+def is_not_built(found, missing):
+    """Whether an expression asks for something that is on the list of what does not exist yet."""
+    for selector in found:
+        names = {selector.name, family(selector.name)}
+        written = [f'{name}{{{label}="{value}"}}' for name in names for label, _, value in selector.matchers]
+        if names & missing or set(written) & missing:
+            return True
+    return False
+
+
+def split_places(places):
+    """(those whose families exist, how many ask for others)."""
+    missing = sources.not_built()
+    # What a rule makes of missing families is missing too.
+    for rule in sources.rules():
+        if "record" in rule and is_not_built(selectors(rule["expr"]), missing):
+            missing = missing | {rule["record"]}
+    places = list(places)
+    built = [place for place in places if not is_not_built(selectors(without_variables(place.expression)), missing)]
+    return built, len(places) - len(built)
+
+
+def name_problems(built, exposition):
+    """Names and labels that the binary does not expose."""
+    recorded = sources.recorded()
+    for place in built:
+        for selector in selectors(without_variables(place.expression)):
+            if selector.name in recorded:
+                continue
+            if not exposition.has(selector.name):
+                yield f"{place.where}: nobody exposes {selector.name}"
+            elif exposition.lacking(selector):
+                yield f"{place.where}: {selector.name} has no label {sorted(exposition.lacking(selector))}"
+
+
+def unused(exposition):
+    """Families of ours that no panel and no rule shows."""
+    used = set()
+    for place in [*sources.panel_places(), *sources.rule_places()]:
+        used |= {family(selector.name) for selector in selectors(without_variables(place.expression))}
+    ours = {name for name in exposition.families if name.startswith("pgtally_")}
+    return sorted(ours - used - NO_PANEL_NEEDED)
+
+
+def no_data(prometheus, places):
+    """Places whose expression returns nothing at present; raises ValueError on what Prometheus refuses."""
+    empty = []
+    for place in places:
+        values = prometheus.query(shortened(without_variables(place.expression)))
+        if not any(math.isfinite(value) for value in values):
+            empty.append(place)
+    return empty
+
+
+def data_checks(prometheus, demo, exposition, tally):
+    """Every panel and every recording rule returns data."""
+    panels, panels_waiting = split_places(sources.panel_places())
+    recorded, _ = split_places(
+        place for place in sources.rule_places() if place.where in sources.recorded())
+    # Restarts of pgtally are what an annotation waits for, and there must be none.
+    waiting = [place for place in panels if "annotation" not in place.where]
+    count = len(waiting)
+    waiting += [sources.Place(place.where, place.where) for place in recorded]
+    deadline = time.monotonic() + DATA_SECONDS
+    while waiting and time.monotonic() < deadline:
+        time.sleep(1)
+        exposition.add(demo.metrics())
+        waiting = no_data(prometheus, waiting)
+    detail = [f"{place.where}: {place.expression}" for place in waiting]
+    tally.add(Check(
+        f"{count} queries of panels and {len(recorded)} recording rules return data"
+        f" ({panels_waiting} ask for what is not built yet)", not waiting, detail))
+
+
+def exposition_checks(tools, demo, exposition):
+    """What is exposed is well named, all of it is shown, and nothing else is asked for."""
+    text = demo.metrics()
+    exposition.add(text)
+    lint = subprocess.run([tools.promtool, "check", "metrics"], input=text, capture_output=True, text=True)
+    problems = lint.stdout + lint.stderr
+    yield Check("promtool check metrics", lint.returncode == 0 and not problems.strip(), problems)
+    for kind, places in (("panels", sources.panel_places()), ("rules", sources.rule_places())):
+        built, _ = split_places(places)
+        found = list(name_problems(built, exposition))
+        yield Check(f"names and labels of {len(built)} expressions of {kind} exist", not found, found)
+    yield Check("every family has a panel or a rule", not unused(exposition), unused(exposition))
+    built_since = sorted(sources.not_built() & set(exposition.families))
+    yield Check("what is on the list of families not built yet does not exist", not built_since, built_since)
+
+
+def alert_check(receiver):
+    """The alert that the demo's planted faults deserve arrives, on the way that its severity takes."""
+    deadline = time.monotonic() + ALERT_SECONDS
+    while time.monotonic() < deadline:
+        for path, alert in receiver.received:
+            if alert["labels"]["alertname"] == ALERT and path == "/tickets":
+                summary = alert["annotations"]["summary"]
+                return Check(f"Alertmanager delivered {ALERT}", "new N+1" in summary, summary)
+        time.sleep(0.2)
+    return Check(f"Alertmanager delivered {ALERT}", False, [str(received) for received in receiver.received])
+
+
+def live(arguments, tools, tally):
+    """Everything that needs processes."""
+    with tempfile.TemporaryDirectory(prefix="pgtally-monitoring-") as name:
+        folder = Path(name)
+        exposition = Exposition()
+        with (
+            Receiver() as receiver,
+            Demo(arguments.pgtally, folder) as demo,
+            Load(demo) as load,
+            Alertmanager(tools, folder, receiver) as alertmanager,
+            Prometheus(tools, folder, demo, alertmanager) as prometheus,
+        ):
+            data_checks(prometheus, demo, exposition, tally)
+            for check in exposition_checks(tools, demo, exposition):
+                tally.add(check)
+            tally.add(alert_check(receiver))
+        tally.add(Check("the load ran without trouble", not load.problems, load.problems))
+
+
+def main():
+    """Returns the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--pgtally", type=Path, help="the binary; without it, only what needs no process is checked")
+    arguments = parser.parse_args()
+    if arguments.pgtally:
+        arguments.pgtally = arguments.pgtally.resolve()
+    tally = Tally()
+    try:
+        tools = Tools.find()
+        for check in static.checks(tools):
+            tally.add(check)
+        if arguments.pgtally:
+            live(arguments, tools, tally)
+    except (LiveError, ToolMissing, OSError) as error:
+        tally.add(Check("environment", False, str(error)))
+    print(f"{tally.passed} passed, {tally.failed} failed")
+    return 1 if tally.failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
