@@ -206,6 +206,12 @@ impl Attributor {
         self.last_tagged.as_ref().is_some_and(same) && gap < self.idle_gap_ns
     }
 
+    /// The request of the open transaction or unit, when there is one: that of a statement that is not counted.
+    pub(crate) fn current(&self) -> Option<Rc<RequestName>> {
+        let tagged = self.transaction_request.as_ref().filter(|_| self.in_transaction);
+        tagged.cloned().or_else(|| self.set_request()).or_else(|| self.unit.clone())
+    }
+
     /// The request named by a setting.
     fn set_request(&self) -> Option<Rc<RequestName>> {
         let local = self.local_request.as_ref().or(self.settings.request.as_ref());

@@ -9,7 +9,7 @@ use pgtally_protocol::backend::{self, Cells, Field};
 use pgtally_protocol::frontend::Formats;
 use rustc_hash::FxHasher;
 
-use crate::limits::{KEY_TEXT_BYTES_MAX, NAME_BYTES_MAX, SAMPLE_COLUMNS_MAX};
+use crate::limits::{KEY_TEXT_BYTES_MAX, LABELS_MAX, NAME_BYTES_MAX, SAMPLE_COLUMNS_MAX};
 use crate::record::SampleColumn;
 
 /// OIDs of `pg_type.dat`: int8, int2, int4, oid, uuid.
@@ -43,7 +43,61 @@ pub(crate) struct ColumnPlan {
     pub(crate) columns: Arc<[SampleColumn]>,
     /// Formats as described; meaningless in the description of a prepared statement.
     pub(crate) described: BinaryColumns,
+    /// Labels of the first columns, key-like or not.
+    labels: Box<[Box<str>]>,
 }
+
+/// The widest column of a result's wide rows, as the first of them shows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct WideCells {
+    pub(crate) position: u16,
+    pub(crate) column_bytes: u64,
+    pub(crate) row_bytes: u64,
+}
+
+impl WideCells {
+    /// Measures one more row of `length` bytes, of which `body` may be only the beginning.
+    pub(crate) fn add(known: Option<Self>, body: &[u8], length: u32) -> Option<Self> {
+        let row_bytes = u64::from(length);
+        let mut known = match known {
+            Some(known) => known,
+            None => Self { position: widest(body, row_bytes)?, column_bytes: 0, row_bytes: 0 },
+        };
+        let before = usize::from(known.position);
+        let cell = match Cells::new(body).nth(before) {
+            Some(cell) => cell.map_or(0, |cell| cell.len() as u64),
+            // Cut: what follows the cells before it is mostly this one.
+            None => row_bytes.saturating_sub(Cells::new(body).take(before).map(cell_bytes).sum()),
+        };
+        known.column_bytes = known.column_bytes.saturating_add(cell);
+        known.row_bytes = known.row_bytes.saturating_add(row_bytes);
+        Some(known)
+    }
+}
+
+/// Position of the widest cell; the one after the last complete cell is as wide as what is left of the row.
+fn widest(body: &[u8], row_bytes: u64) -> Option<u16> {
+    let (mut widest, mut bytes, mut seen, mut count) = (0, 0, 0_u64, 0_u16);
+    for cell in Cells::new(body) {
+        let length = cell_bytes(cell);
+        if length > bytes {
+            (widest, bytes) = (count, length);
+        }
+        seen += length;
+        count = count.checked_add(1)?;
+    }
+    let rest = row_bytes.saturating_sub(seen + ROW_HEAD_BYTES);
+    Some(if rest > bytes { count } else { widest })
+}
+
+fn cell_bytes(cell: Option<&[u8]>) -> u64 {
+    LENGTH_BYTES + cell.map_or(0, |cell| cell.len() as u64)
+}
+
+/// Bytes before a cell.
+const LENGTH_BYTES: u64 = 4;
+/// Length and column count of a `DataRow`, with some room for what a message counts into its length.
+const ROW_HEAD_BYTES: u64 = 16;
 
 /// One row reduced to the hashes of its sampled cells.
 pub(crate) type RowHashes = [u32; SAMPLE_COLUMNS_MAX];
@@ -64,10 +118,14 @@ impl ColumnPlan {
         let mut candidates = Vec::new();
         let mut mask = 0;
         let mut position = 0_u16;
+        let mut labels = Vec::new();
         backend::row_description(body, |field: Field<'_>| {
             mask |= u64::from(field.is_binary) << position.min(63);
             if let Some(rank) = rank(field.type_oid) {
                 candidates.push((rank, sample_column(position, &field)));
+            }
+            if labels.len() < LABELS_MAX {
+                labels.push(label(&field));
             }
             position = position.saturating_add(1);
         });
@@ -75,7 +133,12 @@ impl ColumnPlan {
         candidates.truncate(SAMPLE_COLUMNS_MAX);
         candidates.sort_by_key(|(_, column)| column.position);
         let columns = candidates.into_iter().map(|(_, column)| column).collect();
-        Self { description_hash, columns, described: BinaryColumns { mask } }
+        Self { description_hash, columns, described: BinaryColumns { mask }, labels: labels.into() }
+    }
+
+    /// Label of a column, empty where it was not kept.
+    pub(crate) fn label(&self, position: u16) -> &str {
+        self.labels.get(usize::from(position)).map_or("", |label| label)
     }
 
     /// Hashes of the sampled cells of one row; 0 for NULL and for what is too long to be a key.
@@ -103,12 +166,15 @@ fn rank(type_oid: u32) -> Option<u8> {
 }
 
 fn sample_column(position: u16, field: &Field<'_>) -> SampleColumn {
-    let label = String::from_utf8_lossy(field.name);
     SampleColumn {
         position,
         table_oid: field.table_oid,
         attribute: field.attribute,
         type_oid: field.type_oid,
-        label: crate::part::cut(&label, NAME_BYTES_MAX).into(),
+        label: label(field),
     }
+}
+
+fn label(field: &Field<'_>) -> Box<str> {
+    crate::part::cut(&String::from_utf8_lossy(field.name), NAME_BYTES_MAX).into()
 }

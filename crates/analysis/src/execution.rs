@@ -5,7 +5,7 @@ use std::rc::Rc;
 use pgtally_protocol::frontend::Bind;
 use pgtally_protocol::{Attachments, Desync, backend};
 
-use crate::columns::{BinaryColumns, ColumnPlan, RowHashes};
+use crate::columns::{BinaryColumns, ColumnPlan, RowHashes, WideCells};
 use crate::part::RecordPlace;
 use crate::record::Moment;
 use crate::tagset::TagSet;
@@ -77,6 +77,8 @@ pub(crate) struct Run {
     pub(crate) has_held_row: bool,
     /// Recorder's serial and index of the sample its rows go to.
     pub(crate) sample: Option<(u32, usize)>,
+    /// The widest column of its wide rows.
+    pub(crate) wide: Option<WideCells>,
     /// Where it was recorded.
     pub(crate) place: Option<RecordPlace>,
     /// An earlier Execute of the same portal was suspended.

@@ -35,7 +35,8 @@ pub use finding::{Confidence, Detection, FindingId, FindingKind, Parent, Severit
 pub use merge::{Recorded, Request, StatementSummary};
 pub use observer::SessionObserver;
 pub use record::{
-    Attribution, KeyValue, Moment, Origin, RequestPart, RowSample, SampleColumn, StatementRecord,
+    Attribution, KeyValue, Moment, Origin, Pause, RequestPart, RowSample, SampleColumn, StatementRecord,
+    WideColumn,
 };
 pub use rules::evaluate;
 pub use settings::{CriticalTime, FindingSettings};

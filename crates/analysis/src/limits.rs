@@ -12,6 +12,18 @@ pub const SAMPLE_COLUMNS_MAX: usize = 8;
 pub const SAMPLE_ROWS_MAX: usize = 256;
 /// Bytes of the longest text cell that counts as key-like.
 pub const KEY_TEXT_BYTES_MAX: usize = 64;
+/// Cells kept of results of one row, per part: 16 KiB. What lies beyond can prove no dependency.
+pub const CELLS_MAX: usize = 4_096;
+/// Pauses inside transactions kept per part; the first ones, as one already is a finding.
+pub const PAUSES_MAX: usize = 4;
+/// Nanoseconds from which a pause inside a transaction is noted.
+pub const PAUSE_NS: u64 = 250_000_000;
+/// Shapes of which a wide column is kept, per part.
+pub const WIDE_COLUMNS_MAX: usize = 8;
+/// Bytes of a row from which its columns are measured: below, no column is worth leaving out.
+pub const WIDE_ROW_BYTES: u32 = 1_024;
+/// Columns of a result whose labels are kept, for naming a wide one.
+pub const LABELS_MAX: usize = 64;
 /// Databases counted by name; the rest is `other`.
 pub const DATABASES_MAX: usize = 16;
 /// SQLSTATE classes counted per database: PostgreSQL has some 45.
@@ -57,6 +69,20 @@ pub const FINDINGS_MAX: usize = 1_000;
 pub const FINDING_KEYS_MAX: usize = 8;
 /// Entries of the timeline kept of a finding's worst request.
 pub const TIMELINE_MAX: usize = 200;
+/// Routes of which growth is remembered.
+pub const GROWTH_ROUTES_MAX: usize = 256;
+/// Pairs of parent and child remembered per route.
+pub const GROWTH_PAIRS_MAX: usize = 32;
+/// Requests after which half of what a pair knows fades.
+pub const GROWTH_REQUESTS_MAX: u32 = 512;
+/// Different sizes of a parent's result that are told apart: three already show growth.
+pub const GROWTH_SIZES_MAX: usize = 8;
+/// Shapes of which durations are remembered.
+pub const LATENCIES_MAX: usize = 4_096;
+/// Executions from which a percentile says something.
+pub const LATENCY_SAMPLES_MIN: u32 = 50;
+/// Executions after which half of them fade.
+pub const LATENCY_SAMPLES_MAX: u32 = 4_096;
 /// Detections taken from one request: one with more is broken in one way, not in a hundred.
 pub const DETECTIONS_MAX: usize = 100;
 /// New shapes of one worker that wait to be announced; more come only when the aggregator stands still.

@@ -100,7 +100,12 @@ impl SessionObserver {
         let Some(recorder) = self.recording.recorder() else { return };
         let part = recorder.part();
         let is_idle = now.since(part.ended) >= PART_IDLE_NS && !self.conversation.is_running();
-        if is_idle || now.since(part.started) >= PART_AGE_NS {
+        let is_old = now.since(part.started) >= PART_AGE_NS;
+        if is_idle {
+            // The transaction may go on idling for long: what is known by now is worth telling.
+            self.recording.note_pause(now, worker);
+        }
+        if is_idle || is_old {
             self.recording.hand_over(worker);
         }
     }

@@ -8,8 +8,12 @@ use pgtally_fingerprint::Fingerprint;
 use crate::attribution::RequestName;
 use crate::columns::{ColumnPlan, RowHashes};
 use crate::counters::{Counters, Dropped};
-use crate::limits::{RECORDS_MAX, SAMPLE_BYTES_MAX, SAMPLE_ROWS_MAX, SAMPLES_MAX};
-use crate::record::{Attribution, KeyValue, Moment, Origin, RequestPart, RowSample, StatementRecord};
+use crate::limits::{
+    CELLS_MAX, PAUSES_MAX, RECORDS_MAX, SAMPLE_BYTES_MAX, SAMPLE_ROWS_MAX, SAMPLES_MAX, WIDE_COLUMNS_MAX,
+};
+use crate::record::{
+    Attribution, KeyValue, Moment, Origin, Pause, RequestPart, RowSample, StatementRecord, WideColumn,
+};
 use crate::tagset::TagSet;
 
 /// `text` cut to at most `bytes_max` bytes, at a character.
@@ -61,6 +65,9 @@ impl PartRecorder {
             keys: Vec::new(),
             samples: Vec::new(),
             samples_dropped: 0,
+            cells: Vec::new(),
+            pauses: Vec::new(),
+            wide_columns: Vec::new(),
         };
         Self { part, serial, sample_uses: Vec::new(), sample_values: 0, uses: 0, has_tagged_route: false }
     }
@@ -102,11 +109,12 @@ impl PartRecorder {
         self.part.records.len() as u32
     }
 
-    /// Records a counted statement; `None` beyond the limit.
+    /// Records a counted statement; `None` beyond the limit. `cells` are those of its only row.
     pub(crate) fn record(
         &mut self,
         mut record: StatementRecord,
         keys: &[KeyValue],
+        cells: &[u32],
         ended: Moment,
         counters: &mut Counters,
     ) -> Option<RecordPlace> {
@@ -120,8 +128,33 @@ impl PartRecorder {
         let index = self.next_index();
         record.keys = (self.part.keys.len() as u32, keys.len() as u8);
         self.part.keys.extend_from_slice(keys);
+        if self.part.cells.len() + cells.len() <= CELLS_MAX {
+            record.cells = (self.part.cells.len() as u32, cells.len() as u8);
+            self.part.cells.extend_from_slice(cells);
+        }
         self.part.records.push(record);
         Some(RecordPlace { serial: self.serial, index })
+    }
+
+    /// The server has waited for the client inside a transaction.
+    pub(crate) fn pause(&mut self, pause: Pause) {
+        self.part.ended = self.part.ended.max(Moment(pause.began.0.saturating_add(pause.waited_ns)));
+        if self.part.pauses.len() < PAUSES_MAX {
+            self.part.pauses.push(pause);
+        }
+    }
+
+    /// An execution gave wide rows, most of which is one column.
+    pub(crate) fn widen(&mut self, wide: WideColumn) {
+        let is_same =
+            |it: &&mut WideColumn| it.fingerprint == wide.fingerprint && it.position == wide.position;
+        if let Some(known) = self.part.wide_columns.iter_mut().find(is_same) {
+            known.column_bytes = known.column_bytes.saturating_add(wide.column_bytes);
+            known.row_bytes = known.row_bytes.saturating_add(wide.row_bytes);
+            known.executions = known.executions.saturating_add(1);
+        } else if self.part.wide_columns.len() < WIDE_COLUMNS_MAX {
+            self.part.wide_columns.push(wide);
+        }
     }
 
     /// The transaction with this ordinal has to be run again.

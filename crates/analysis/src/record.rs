@@ -106,6 +106,45 @@ pub struct RequestPart {
     pub samples: Vec<RowSample>,
     /// Row samples given up because of the bound.
     pub samples_dropped: u32,
+    /// Hashes of the key-like cells of results of one row, see [`StatementRecord::cells`]; at most
+    /// [`crate::limits::CELLS_MAX`].
+    pub cells: Vec<u32>,
+    /// Long pauses inside transactions, at most [`crate::limits::PAUSES_MAX`].
+    pub pauses: Vec<Pause>,
+    /// Wide columns of wide rows, by shape, at most [`crate::limits::WIDE_COLUMNS_MAX`].
+    pub wide_columns: Vec<WideColumn>,
+}
+
+/// A transaction in which the server waited for the client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pause {
+    /// Ordinal of the transaction block on the session.
+    pub transaction: u32,
+    /// Shape of the last counted statement before; the default when none ran.
+    pub after: Fingerprint,
+    /// When the server began to wait.
+    pub began: Moment,
+    /// How long it waited, or has waited so far.
+    pub waited_ns: u64,
+    /// The transaction had written something by then.
+    pub has_written: bool,
+}
+
+/// The column that makes up most of a shape's wide rows, summed over the rows that were looked at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WideColumn {
+    /// Whose rows they are.
+    pub fingerprint: Fingerprint,
+    /// 0-based position in the row.
+    pub position: u16,
+    /// Label of the column; empty where no description was seen.
+    pub label: Box<str>,
+    /// Bytes of the column.
+    pub column_bytes: u64,
+    /// Bytes of the same rows in all.
+    pub row_bytes: u64,
+    /// Executions that gave such rows.
+    pub executions: u32,
 }
 
 /// One counted statement.
@@ -131,8 +170,11 @@ pub struct StatementRecord {
     pub parameters_hash: u64,
     /// Hash over the parameters that are not in `keys`.
     pub others_hash: u64,
-    /// Its key parameters: range into [`RequestPart::keys`] (start, count; at most [`crate::limits::KEYS_MAX`]).
+    /// Its key parameters, of an INSERT its first values: range into [`RequestPart::keys`] (start, count; at most
+    /// [`crate::limits::KEYS_MAX`]).
     pub keys: (u32, u8),
+    /// Key-like cells of its only row: range into [`RequestPart::cells`] (start, count).
+    pub cells: (u32, u8),
     /// Hash of what else belongs to the group key: `search_path` and role in force.
     pub environment: u64,
     /// Ordinal of the transaction block on the session; 0 in autocommit.

@@ -5,15 +5,18 @@
 
 use std::rc::Rc;
 
-use pgtally_fingerprint::{Command, Dialect, Kind, SettingScope};
+use pgtally_fingerprint::{Command, Dialect, Fingerprint, Kind, SettingScope};
 use pgtally_protocol::{Described, Failure, Frame, Outcome, Step, TransactionStatus, backend};
 
-use crate::attribution::{Arrival, Attributor};
+use crate::attribution::{Arrival, Attributor, RequestName};
+use crate::columns::WideCells;
 use crate::counters::{DatabaseIndex, Dropped};
 use crate::execution::{Execution, Mark, Observed, Run};
-use crate::limits::{CURSORS_MAX, DEALLOCATED_MAX, NAME_BYTES_MAX, SAMPLE_ROWS_MAX};
+use crate::limits::{
+    CURSORS_MAX, DEALLOCATED_MAX, NAME_BYTES_MAX, PAUSE_NS, SAMPLE_ROWS_MAX, WIDE_ROW_BYTES,
+};
 use crate::part::{PartRecorder, RecordPlace, cut};
-use crate::record::{Moment, Origin, StatementRecord};
+use crate::record::{Moment, Origin, Pause, StatementRecord, WideColumn};
 use crate::texts::{Statement, WorkerShape};
 use crate::worker::Worker;
 
@@ -51,6 +54,10 @@ pub(crate) struct Recording {
     deallocated: Vec<u64>,
     /// The statement whose answer comes in has been assigned to the request being recorded.
     is_within_statement: bool,
+    /// Shape of the last counted statement.
+    last_fingerprint: Fingerprint,
+    /// Ordinal of the last transaction that wrote.
+    written_transaction: u32,
 }
 
 impl Recording {
@@ -66,6 +73,8 @@ impl Recording {
             cursors: Vec::new(),
             deallocated: Vec::new(),
             is_within_statement: false,
+            last_fingerprint: Fingerprint::default(),
+            written_transaction: 0,
         }
     }
 
@@ -159,18 +168,52 @@ impl Recording {
             sent: mark.sent,
         };
         let name = self.attributor.attribute(arrival);
-        if !self.recorder.as_ref().is_some_and(|recorder| recorder.is_of(&name)) {
-            self.hand_over(worker);
-            self.serial += 1;
-            let recorder =
-                PartRecorder::new(&name, self.serial, self.session, self.origin.clone(), mark.sent);
-            self.recorder = Some(Box::new(recorder));
+        self.open(&name, mark.sent, worker);
+        if let Some(pause) = self.pause(mark.sent)
+            && let Some(recorder) = &mut self.recorder
+        {
+            recorder.pause(pause);
         }
         if let Some(recorder) = &mut self.recorder {
             recorder.relabel(name.attribution);
         }
         if let (Some(recorder), Some(tags)) = (&mut self.recorder, &execution.tags) {
             recorder.learn(tags);
+        }
+    }
+
+    /// Makes `name` the request that is being recorded.
+    fn open(&mut self, name: &RequestName, sent: Moment, worker: &mut Worker) {
+        if !self.recorder.as_ref().is_some_and(|recorder| recorder.is_of(name)) {
+            self.hand_over(worker);
+            self.serial += 1;
+            let recorder = PartRecorder::new(name, self.serial, self.session, self.origin.clone(), sent);
+            self.recorder = Some(Box::new(recorder));
+        }
+    }
+
+    /// How long the server has waited inside the open transaction, when that is worth noting.
+    fn pause(&self, until: Moment) -> Option<Pause> {
+        let transaction = self.attributor.transaction();
+        let began = self.attributor.last_end().filter(|_| transaction != 0)?;
+        let waited_ns = until.since(began);
+        (waited_ns >= PAUSE_NS).then_some(Pause {
+            transaction,
+            after: self.last_fingerprint,
+            began,
+            waited_ns,
+            has_written: self.written_transaction == transaction,
+        })
+    }
+
+    /// Notes a pause that ended with a statement that is not counted, such as COMMIT, or has not ended at all.
+    pub(crate) fn note_pause(&mut self, until: Moment, worker: &mut Worker) {
+        let Some(pause) = self.pause(until) else { return };
+        if let Some(name) = self.attributor.current() {
+            self.open(&name, pause.began, worker);
+            if let Some(recorder) = &mut self.recorder {
+                recorder.pause(pause);
+            }
         }
     }
 
@@ -199,6 +242,9 @@ impl Recording {
         run.bytes += u64::from(frame.length);
         if frame.tag == backend::DATA_ROW && run.rows <= SAMPLE_ROWS_MAX as u64 {
             execution.learn_columns();
+            if frame.length >= WIDE_ROW_BYTES {
+                execution.run.wide = WideCells::add(execution.run.wide, frame.body, frame.length);
+            }
             self.sample(execution, frame.body);
         }
     }
@@ -223,7 +269,8 @@ impl Recording {
         let hashes = plan.hash_row(body, execution.binary_columns);
         let run = &execution.run;
         let is_piece = cursor.is_some() || run.is_resumed();
-        if run.rows == 1 && !is_piece {
+        let is_alone = run.rows == 1 && !is_piece;
+        if is_alone && !is_row_write(statement.command) {
             // A result of one row is nobody's parent: wait for the second.
             (execution.run.first_row, execution.run.has_held_row) = (hashes, true);
             return;
@@ -232,7 +279,7 @@ impl Recording {
         let sample = match run.sample {
             Some((serial, index)) if serial == recorder.serial => index,
             _ => {
-                let is_new = run.has_held_row || is_first_fetch;
+                let is_new = run.has_held_row || is_first_fetch || is_alone;
                 let index = recorder.open_sample(fingerprint, plan, record, is_new);
                 if run.has_held_row {
                     recorder.sample_row(index, &run.first_row);
@@ -351,6 +398,7 @@ impl Recording {
             parameters_hash: values.hash,
             others_hash: values.others_hash,
             keys: (0, 0),
+            cells: (0, 0),
             environment: self.attributor.environment(),
             transaction: self.attributor.transaction(),
             is_round_trip: mark.is_round_trip && execution.is_first(),
@@ -360,8 +408,19 @@ impl Recording {
         };
         let recorder = self.recorder.as_deref_mut();
         let transaction = record.transaction;
+        self.last_fingerprint = record.fingerprint;
+        if is_row_write(statement.map_or(Command::Other, |it| it.command)) {
+            self.written_transaction = transaction;
+        }
+        let cells = match &execution.columns {
+            Some(plan) if run.has_held_row => run.first_row.get(..plan.columns.len()).unwrap_or_default(),
+            _ => &[],
+        };
         let place = recorder.and_then(|recorder| {
-            let place = recorder.record(record, values.keys(), now, &mut worker.counters);
+            let place = recorder.record(record, values.keys(), cells, now, &mut worker.counters);
+            if let Some(wide) = run.wide {
+                recorder.widen(wide_column(execution, wide));
+            }
             if error.is_some_and(|error| RETRIED.contains(&error)) {
                 recorder.note_retry(transaction);
             }
@@ -419,6 +478,7 @@ impl Recording {
         if let Some(statement) = execution.statement() {
             self.extend_cursor(statement, run, now);
         }
+        self.note_pause(mark.sent, worker);
         let arrival = Arrival {
             command,
             tags: execution.tags.as_ref(),
@@ -468,6 +528,22 @@ impl Recording {
         };
         let value = if setting.placeholder.is_some() { &execution.setting_value } else { &setting.value };
         self.attributor.set(setting.name, scope, value.as_deref());
+    }
+}
+
+/// Whether the statement's rows, if it gives any, are rows it has written.
+const fn is_row_write(command: Command) -> bool {
+    matches!(command, Command::Delete | Command::Insert | Command::Merge | Command::Update)
+}
+
+fn wide_column(execution: &Execution, wide: WideCells) -> WideColumn {
+    WideColumn {
+        fingerprint: execution.statement().map(|it| it.shape.fingerprint).unwrap_or_default(),
+        position: wide.position,
+        label: execution.columns.as_ref().map_or("", |plan| plan.label(wide.position)).into(),
+        column_bytes: wide.column_bytes,
+        row_bytes: wide.row_bytes,
+        executions: 1,
     }
 }
 

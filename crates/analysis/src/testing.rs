@@ -54,6 +54,9 @@ impl Script {
             keys: Vec::new(),
             samples: Vec::new(),
             samples_dropped: 0,
+            cells: Vec::new(),
+            pauses: Vec::new(),
+            wide_columns: Vec::new(),
         };
         Self {
             part,
@@ -208,6 +211,7 @@ impl Script {
             parameters_hash: all,
             others_hash: others,
             keys: (first_key as u32, keys.len() as u8),
+            cells: (0, 0),
             environment: self.environment,
             transaction: self.transaction,
             is_round_trip: self.is_round_trip,

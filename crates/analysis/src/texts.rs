@@ -216,7 +216,10 @@ impl Texts {
             return None;
         }
         let (statement, parameters) = self.templates.find(text.bytes)?;
-        Some(Statement { values: literal_values(parameters, &mut Vec::new()), ..statement })
+        Some(Statement {
+            values: literal_values(parameters, statement.command, &mut Vec::new()),
+            ..statement
+        })
     }
 
     /// What a `Parse` defines. `types` are its declared OIDs, big-endian.
@@ -270,7 +273,7 @@ impl Texts {
                 command: statement.command,
                 name_hash: statement.name_hash,
                 setting: setting(text.bytes, statement),
-                values: literal_values(parameters, &mut placeholders),
+                values: literal_values(parameters, statement.command, &mut placeholders),
             };
             if number == 0 {
                 analysed.first = Some(known);
@@ -368,10 +371,16 @@ fn mix(hash: u64, value: u64) -> u64 {
 }
 
 /// The values that stand in the text; notes what its placeholders are used for.
-fn literal_values(parameters: &[Parameter], placeholders: &mut Vec<KeyPlaceholders>) -> ParameterValues {
+fn literal_values(
+    parameters: &[Parameter],
+    command: Command,
+    placeholders: &mut Vec<KeyPlaceholders>,
+) -> ParameterValues {
+    // An INSERT has no keys; the key of its row is among its first values.
+    let kept = if command == Command::Insert { Role::Value } else { Role::Key };
     let mut values = ParameterValues::default();
     for (number, parameter) in (1..).zip(parameters) {
-        let key = (parameter.role == Role::Key).then(|| values.add_key(number, parameter.elements)).flatten();
+        let key = (parameter.role == kept).then(|| values.add_key(number, parameter.elements)).flatten();
         match parameter.value {
             Value::Literal(hash) => {
                 values.hash = mix(values.hash, parameter.list_hash);

@@ -27,6 +27,16 @@ pub struct OutputColumn {
     pub column: Option<String>,
 }
 
+/// FROM and WHERE of a SELECT, whatever it tells of their rows. Equal hashes mean equal clauses, apart from aliases
+/// and parameter numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Source {
+    /// Of both clauses.
+    pub hash: u64,
+    /// Different parameters in them.
+    pub parameters: u16,
+}
+
 /// A column that a parameter is compared with by equality.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Compared {
@@ -64,7 +74,8 @@ pub struct ShapeFacts {
     pub has_skip_locked: bool,
     /// The outermost select has aggregates or GROUP BY.
     pub has_aggregate: bool,
-    /// The outermost select list is exactly `count(*)` (or `count(1)`), as pagination counts are.
+    /// The outermost select list is exactly `count(*)`, `count(1)` or `count([DISTINCT] column)`, as pagination
+    /// counts are.
     pub is_count: bool,
     /// The outermost select has LIMIT or FETCH FIRST.
     pub has_limit: bool,
@@ -78,4 +89,8 @@ pub struct ShapeFacts {
     pub outputs: Vec<OutputColumn>,
     /// Columns compared with parameters by equality.
     pub compared: Vec<Compared>,
+    /// Columns that the parameters of an INSERT's first VALUES row go to, where it lists its columns.
+    pub inserted: Vec<Compared>,
+    /// Which rows a plain SELECT is about.
+    pub source: Option<Source>,
 }

@@ -34,7 +34,7 @@ mod walk;
 use std::borrow::Cow;
 
 pub use command::{Command, Kind};
-pub use facts::{Compared, Function, OutputColumn, ShapeFacts, Table};
+pub use facts::{Compared, Function, OutputColumn, ShapeFacts, Source, Table};
 pub use normalize::{NORMALIZED_BYTES_MAX, Normalized, normalize};
 pub use parameter::{Parameter, Role, Value};
 pub use scan::{Dialect, Fingerprint, Scan, StatementScan};

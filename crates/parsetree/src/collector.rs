@@ -167,6 +167,9 @@ impl<'t> Collector<'t> {
             self.write(table);
         }
         if let Some(source) = insert.select_stmt.as_deref() {
+            if is_outermost {
+                self.facts.inserted = outputs::inserted(insert, source);
+            }
             self.facts.is_multi_row_insert |= is_outermost && outputs::is_multi_row(source);
             self.node(source, Filter::No);
         }

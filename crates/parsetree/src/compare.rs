@@ -110,7 +110,8 @@ fn parameters(value: &NodeEnum) -> Vec<u16> {
     elements.iter().filter_map(parameter).collect()
 }
 
-fn parameter(node: &Node) -> Option<u16> {
+/// Number of the parameter that a value is, casts and wrappings looked through.
+pub(crate) fn parameter(node: &Node) -> Option<u16> {
     match bare(node)? {
         NodeEnum::ParamRef(it) => u16::try_from(it.number).ok(),
         _ => None,

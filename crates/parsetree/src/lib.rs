@@ -13,6 +13,7 @@ mod compare;
 mod names;
 mod outputs;
 mod scope;
+mod source;
 
 use std::thread;
 

@@ -1,12 +1,14 @@
 //! What the outermost select list (or RETURNING) gives: where its columns come from, whether it aggregates.
 
 use pg_query::NodeEnum;
-use pg_query::protobuf::{FuncCall, Node, SelectStmt, SetOperation};
-use pgtally_fingerprint::OutputColumn;
+use pg_query::protobuf::{FuncCall, InsertStmt, Node, SelectStmt, SetOperation};
+use pgtally_fingerprint::{Compared, OutputColumn};
 
 use crate::children::children;
 use crate::collector::{Collector, as_string};
+use crate::compare::parameter;
 use crate::names;
+use crate::source::source;
 
 /// Nested expressions searched for an aggregate.
 const AGGREGATE_DEPTH_MAX: u32 = 32;
@@ -23,6 +25,7 @@ pub(crate) fn describe_select(collector: &mut Collector<'_>, select: &SelectStmt
         || select.having_clause.is_some()
         || select.target_list.iter().any(|target| has_aggregate(target, 0));
     collector.facts.is_count = is_count(&select.target_list);
+    collector.facts.source = source(select);
     describe_list(collector, &select.target_list);
 }
 
@@ -45,6 +48,23 @@ pub(crate) fn describe_list(collector: &mut Collector<'_>, targets: &[Node]) {
     }
 }
 
+/// Which columns the parameters of an INSERT's first VALUES row go to.
+pub(crate) fn inserted(insert: &InsertStmt, source: &Node) -> Vec<Compared> {
+    let table = insert.relation.as_ref().map(|relation| relation.relname.clone());
+    let Some(NodeEnum::SelectStmt(select)) = &source.node else { return Vec::new() };
+    let Some(Node { node: Some(NodeEnum::List(row)) }) = select.values_lists.first() else {
+        return Vec::new();
+    };
+    let column = |target: &Node| match &target.node {
+        Some(NodeEnum::ResTarget(target)) => Some(target.name.clone()),
+        _ => None,
+    };
+    let pairs = insert.cols.iter().filter_map(column).zip(&row.items);
+    let of_parameter =
+        |(column, value)| Some(Compared { parameter: parameter(value)?, table: table.clone(), column });
+    pairs.filter_map(of_parameter).collect()
+}
+
 /// Whether the source of an INSERT can give several rows. A normalized text shows one VALUES row for many.
 pub(crate) fn is_multi_row(source: &Node) -> bool {
     let Some(NodeEnum::SelectStmt(select)) = &source.node else { return false };
@@ -62,7 +82,7 @@ fn is_set_returning(target: &Node) -> bool {
     }
 }
 
-/// `count(*)` or `count(constant)` and nothing else.
+/// `count(*)`, `count(constant)` or `count([DISTINCT] column)` and nothing else: paginators write all of them.
 fn is_count(targets: &[Node]) -> bool {
     let [Node { node: Some(NodeEnum::ResTarget(target)) }] = targets else { return false };
     let Some(NodeEnum::FuncCall(call)) = target.val.as_deref().and_then(|value| value.node.as_ref()) else {
@@ -70,7 +90,7 @@ fn is_count(targets: &[Node]) -> bool {
     };
     let counts_rows = match call.args.as_slice() {
         [] => call.agg_star,
-        [argument] => matches!(argument.node, Some(NodeEnum::AConst(_) | NodeEnum::ParamRef(_))),
+        [argument] => matches!(argument.node, Some(NodeEnum::AConst(_) | NodeEnum::ColumnRef(_) | NodeEnum::ParamRef(_))),
         _ => false,
     };
     function_name(call) == Some("count") && counts_rows && call.over.is_none() && call.agg_filter.is_none()

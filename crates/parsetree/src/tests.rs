@@ -225,3 +225,49 @@ fn normalized_texts_are_accepted() {
     let refused: Vec<&str> = texts.filter(|text| !is_valid(text)).collect();
     assert_eq!(refused, [""; 0]);
 }
+
+#[track_caller]
+fn same_source(one: &str, other: &str) {
+    let (one_source, other_source) = (facts(one).source, facts(other).source);
+    assert!(one_source.is_some(), "{one}");
+    assert_eq!(one_source, other_source, "{one}\n{other}");
+}
+
+#[test]
+fn a_count_and_its_page_have_one_source() {
+    same_source(
+        "SELECT COUNT(*) AS \"__count\" FROM \"posts\" WHERE \"posts\".\"blog_id\" = $1",
+        "SELECT \"posts\".\"id\", \"posts\".\"title\" FROM \"posts\" WHERE \"posts\".\"blog_id\" = $1 ORDER BY \"posts\".\"id\" LIMIT $2 OFFSET $3",
+    );
+    same_source(
+        "select count(p1_0.id) from post p1_0 where p1_0.blog_id=$1",
+        "select p1_0.id, p1_0.title from post p1_0 where p1_0.blog_id=$1 fetch first $2 rows only",
+    );
+    same_source(
+        "SELECT count(*) FROM (SELECT DISTINCT a FROM t WHERE b = $1) AS sub",
+        "SELECT DISTINCT a FROM t WHERE b = $1 LIMIT $2",
+    );
+    let limited_before =
+        ("SELECT a FROM t LIMIT $1", "SELECT count(*) FROM t JOIN u ON u.id = t.u_id WHERE t.b = $1");
+    assert_ne!(facts(limited_before.0).source, facts(limited_before.1).source);
+    assert_ne!(facts("SELECT a FROM t WHERE b = $1").source, facts("SELECT a FROM t WHERE c = $1").source);
+    let source = facts("SELECT a FROM t WHERE b = $2 AND c < $3 LIMIT $4").source.unwrap();
+    assert_eq!(source.parameters, 2);
+    for text in ["SELECT 1", "SELECT a FROM t UNION SELECT a FROM u", "UPDATE t SET a = $1"] {
+        assert_eq!(facts(text).source, None, "{text}");
+    }
+}
+
+#[test]
+fn values_are_told_by_column() {
+    let told = |text: &str| {
+        let inserted = facts(text).inserted;
+        inserted.iter().map(|it| format!("{}={}", it.column, it.parameter)).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(
+        told("INSERT INTO t (id, a, b) VALUES ($1, lower($2), now()) ON CONFLICT (id) DO UPDATE SET a = $3"),
+        "id=1 a=2"
+    );
+    assert_eq!(told("INSERT INTO t VALUES ($1)"), "");
+    assert_eq!(told("INSERT INTO t (a) SELECT b FROM u"), "");
+}

@@ -33,6 +33,7 @@ fn any_part() -> impl Strategy<Value = RequestPart> {
                 parameters_hash: hash,
                 others_hash: hash / 2,
                 keys: (start, count),
+                cells: (count.into(), count),
                 environment: 0,
                 transaction,
                 is_round_trip,
