@@ -21,16 +21,19 @@ use tokio::time::timeout;
 use tracing::error;
 
 use crate::api::{Asker, SCHEMA_VERSION};
+use crate::config::{ConfigErrors, Reloaded};
 use crate::limits::{API_REQUESTS_DEFAULT, API_REQUESTS_MAX, UPSTREAM_CHECK_AGE, UPSTREAM_CHECK_TIMEOUT};
-use crate::socket::{Address, Stream};
+use crate::live::{Live, StartupSetting};
+use crate::reload::{ReloadError, Reloading};
+use crate::socket::Stream;
 
 /// What the handlers need.
 #[derive(Clone)]
 pub(crate) struct AdminState {
     pub(crate) asker: Asker,
     pub(crate) is_draining: Arc<AtomicBool>,
-    pub(crate) token: Option<Arc<str>>,
-    pub(crate) upstream: Address,
+    pub(crate) live: Live,
+    pub(crate) reloading: Arc<Reloading>,
 }
 
 /// Serves until the runtime ends.
@@ -39,6 +42,8 @@ pub(crate) async fn serve(listener: std::net::TcpListener, state: AdminState) {
         .route("/findings", get(findings))
         .route("/requests", get(requests))
         .route("/requests/{key}", get(request))
+        .route("/config", get(config))
+        .route("/reload", post(reload))
         .route("/reset", post(reset))
         .fallback(async || failure(StatusCode::NOT_FOUND, "no such resource; GET / lists all"))
         .layer(middleware::from_fn_with_state(state.clone(), admit));
@@ -66,6 +71,8 @@ GET  /readyz                         ready for sessions
 GET  /api/v1/findings                what is wrong, most severe first
 GET  /api/v1/requests?route=&limit=  requests and units, latest first
 GET  /api/v1/requests/{key}          one request with its timeline
+GET  /api/v1/config                  every setting with value and origin, no secrets
+POST /api/v1/reload                  read the configuration anew
 POST /api/v1/reset                   forget findings and requests, keep counters
 ";
 
@@ -76,8 +83,9 @@ async fn index() -> &'static str {
 /// Lets API calls through, or not.
 async fn admit(State(state): State<AdminState>, request: Request, next: Next) -> Response {
     let headers = request.headers();
-    let refusal = match &state.token {
-        Some(token) => (!has_token(headers, token))
+    let token = state.live.borrow().admin_token.clone();
+    let refusal = match &token {
+        Some(token) => (!has_token(headers, token.reveal()))
             .then_some((StatusCode::UNAUTHORIZED, "this needs the admin token: Authorization: Bearer …")),
         None if !is_local_name(headers) => {
             Some((StatusCode::FORBIDDEN, "address the admin listener by its IP address or as localhost"))
@@ -154,6 +162,56 @@ async fn reset(State(state): State<AdminState>) -> Response {
     answer(state.asker.reset().await.map(|()| Reset { schema_version: SCHEMA_VERSION, complete: true }))
 }
 
+async fn config(State(state): State<AdminState>) -> Response {
+    #[derive(Serialize)]
+    struct Setting<'a> {
+        path: &'a str,
+        value: Option<String>,
+        origin: &'a str,
+    }
+    #[derive(Serialize)]
+    struct Settings<'a> {
+        schema_version: u32,
+        complete: bool,
+        settings: Vec<Setting<'a>>,
+    }
+    let config = state.reloading.config().await;
+    let effective = config.effective();
+    let settings = effective.iter().map(|setting| Setting {
+        path: &setting.path,
+        value: setting.shown(),
+        origin: &setting.origin,
+    });
+    let settings = settings.collect();
+    answer(Some(Settings { schema_version: SCHEMA_VERSION, complete: true, settings }))
+}
+
+async fn reload(State(state): State<AdminState>) -> Response {
+    #[derive(Serialize)]
+    struct Answer {
+        schema_version: u32,
+        complete: bool,
+        #[serde(flatten)]
+        reloaded: Reloaded,
+    }
+    #[derive(Serialize)]
+    struct Refusal {
+        schema_version: u32,
+        error: &'static str,
+        #[serde(flatten)]
+        errors: ConfigErrors,
+    }
+    match state.reloading.reload().await {
+        Ok(reloaded) => answer(Some(Answer { schema_version: SCHEMA_VERSION, complete: true, reloaded })),
+        Err(ReloadError::Config(errors)) => {
+            let error = "the configuration is not usable, and the old one stays";
+            let refusal = Refusal { schema_version: SCHEMA_VERSION, error, errors };
+            (StatusCode::UNPROCESSABLE_ENTITY, Json(refusal)).into_response()
+        }
+        Err(ReloadError::Stopping) => failure(StatusCode::SERVICE_UNAVAILABLE, "the proxy is stopping"),
+    }
+}
+
 async fn metrics(State(state): State<AdminState>) -> Response {
     check_upstream(&state).await;
     let content_type = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
@@ -178,13 +236,22 @@ async fn check_upstream(state: &AdminState) -> bool {
     match asker.metrics.upstream_state(asker.clock.now()) {
         Some((true, age_ns)) if u128::from(age_ns) < UPSTREAM_CHECK_AGE.as_nanos() => true,
         _ => {
-            // PostgreSQL does not log a connection that closes without a byte.
-            let is_up =
-                matches!(timeout(UPSTREAM_CHECK_TIMEOUT, Stream::connect(&state.upstream)).await, Ok(Ok(_)));
+            let setting = Arc::clone(&state.live.borrow());
+            let is_up = timeout(UPSTREAM_CHECK_TIMEOUT, can_reach_any(&setting)).await.unwrap_or(false);
             asker.metrics.upstream_contact(is_up, asker.clock.now());
             is_up
         }
     }
+}
+
+async fn can_reach_any(setting: &StartupSetting) -> bool {
+    for server in setting.upstreams.candidates(setting.clock.now(), UPSTREAM_CHECK_TIMEOUT).await {
+        // PostgreSQL does not log a connection that closes without a byte.
+        if Stream::connect(&server.address).await.is_ok() {
+            return true;
+        }
+    }
+    false
 }
 
 fn answer<T: Serialize>(answer: Option<T>) -> Response {

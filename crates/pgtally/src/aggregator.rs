@@ -66,6 +66,8 @@ pub(crate) enum Question {
 pub(crate) enum Message {
     Ask(Question),
     Batch(Box<Batch>),
+    /// Thresholds for what is evaluated from now on.
+    Settings(Box<FindingSettings>),
 }
 
 /// Starts the aggregator's thread. It ends when all senders are gone.
@@ -155,6 +157,7 @@ impl Aggregator {
         match message {
             Message::Ask(question) => self.answer(question),
             Message::Batch(batch) => self.take_in(*batch),
+            Message::Settings(settings) => self.settings = *settings,
         }
     }
 

@@ -2,18 +2,20 @@
 //!
 //! Exit codes: 0 fine, 1 anything else, 2 usage, 64 bad configuration.
 
-use std::io;
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
-use tracing::{error, info, warn};
+use tracing::{error, info};
 
 use crate::config::{Config, Flag};
 use crate::demo;
-use crate::logging;
+use crate::logging::{self, with_causes};
 use crate::proxy::{Proxy, Running};
+use crate::service_manager;
 
 /// Exit code of a bad configuration (`EX_USAGE` of sysexits.h).
 const EXIT_CONFIG: u8 = 64;
@@ -28,6 +30,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Say whether a configuration is usable, with every error at once, and print what takes effect
+    CheckConfig(ServeArgs),
     /// Show pgtally at work: a throwaway PostgreSQL, a sample application with planted faults, the findings
     Demo(DemoArgs),
     /// Relay clients to PostgreSQL and watch
@@ -93,24 +97,47 @@ impl ServeArgs {
 #[must_use]
 pub fn main() -> ExitCode {
     match Cli::parse().command {
+        Command::CheckConfig(args) => check_config(args),
         Command::Demo(args) => demo::run(args.once),
         Command::Serve(args) => serve(args),
     }
 }
 
-fn serve(args: ServeArgs) -> ExitCode {
+/// Reads the configuration, or says everything that is wrong with it.
+fn load(args: ServeArgs) -> Result<Config, ExitCode> {
     let file = args.config.clone();
     // Variables that are no UTF-8 cannot be ours.
     let environment = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-    let config = match Config::load(file.as_deref(), environment, args.flags()) {
-        Ok(config) => config,
-        Err(errors) => {
-            eprintln!("pgtally: the configuration is not usable\n{errors}");
-            return ExitCode::from(EXIT_CONFIG);
+    Config::load(file.as_deref(), environment, args.flags()).map_err(|errors| {
+        eprintln!("pgtally: the configuration is not usable\n{errors}");
+        ExitCode::from(EXIT_CONFIG)
+    })
+}
+
+fn check_config(args: ServeArgs) -> ExitCode {
+    match load(args) {
+        Ok(config) => {
+            // A reader that has seen enough is no failure.
+            let _ = print_effective(&config);
+            ExitCode::SUCCESS
         }
+        Err(code) => code,
+    }
+}
+
+fn print_effective(config: &Config) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    config.effective().into_iter().try_for_each(|setting| writeln!(out, "{setting}"))
+}
+
+fn serve(args: ServeArgs) -> ExitCode {
+    let config = match load(args) {
+        Ok(config) => config,
+        Err(code) => return code,
     };
-    logging::install(config.log_format, "info");
+    let level = logging::install(config.log_format, &config.log_level);
+    logging::log_panics();
     let running = match Proxy::start(&config) {
         Ok(running) => running,
         Err(error) => {
@@ -118,8 +145,9 @@ fn serve(args: ServeArgs) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    running.reloader().on_reload(move |config| level.set(&config.log_level));
     announce(&running, &config);
-    match serve_until_signalled(running, &config) {
+    match serve_until_signalled(running) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             error!(%error, "cannot wait for signals");
@@ -143,24 +171,31 @@ fn announce(running: &Running, config: &Config) {
     );
 }
 
-/// Waits for a signal, then drains; a second signal ends at once.
-fn serve_until_signalled(running: Running, config: &Config) -> io::Result<()> {
+/// Reloads at each SIGHUP, until another signal asks to drain; one more ends at once.
+fn serve_until_signalled(running: Running) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
-        // Unhandled, the signal that asks other servers to reload would end this one and all its sessions.
         let mut hang_up = signal(SignalKind::hangup())?;
+        let reloader = running.reloader();
+        service_manager::ready();
         loop {
             tokio::select! {
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
-                _ = hang_up.recv() => warn!("this version cannot reload its configuration: restart it"),
+                _ = hang_up.recv() => {
+                    service_manager::reloading();
+                    // What was wrong is in the log.
+                    let _ = reloader.reload().await;
+                    service_manager::ready();
+                }
             }
         }
-        info!(timeout = ?config.drain_timeout, "stopping; a second signal ends at once");
+        let timeout = reloader.config().await.map_or(Duration::ZERO, |config| config.drain_timeout);
+        service_manager::stopping();
+        info!(?timeout, "stopping; a second signal ends at once");
         let stopper = running.stopper();
-        let timeout = config.drain_timeout;
         let mut stopped = tokio::task::spawn_blocking(move || running.shutdown(timeout));
         loop {
             tokio::select! {
@@ -170,18 +205,6 @@ fn serve_until_signalled(running: Running, config: &Config) -> io::Result<()> {
             }
         }
     })
-}
-
-/// An error with its causes in one line.
-pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }
 
 #[cfg(test)]

@@ -5,10 +5,12 @@
 //! the threads fit together). [`Proxy::start`] can be called several times in one process: there is no static state.
 
 mod admin;
+mod admission;
 mod aggregator;
 mod api;
 mod cancel;
 pub mod cli;
+mod client_addr;
 mod clock;
 mod config;
 mod demo;
@@ -16,16 +18,22 @@ mod durations;
 mod labels;
 mod limits;
 mod listener;
+mod live;
 mod logging;
 mod metrics;
 mod observe;
+mod prober;
 mod proxy;
+mod proxy_header;
 mod relay;
+mod reload;
 pub mod report;
+mod service_manager;
 mod session;
 mod slots;
 mod socket;
 mod startup;
+mod upstreams;
 mod worker;
 
 pub use api::{
@@ -38,4 +46,5 @@ pub use config::{
     parse_listen, parse_upstream,
 };
 pub use proxy::{Proxy, Running, StartError, Stopper};
+pub use reload::{ReloadError, Reloader};
 pub use socket::Address;

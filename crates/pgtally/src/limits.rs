@@ -7,12 +7,12 @@ use std::time::Duration;
 pub(crate) const SCRATCH_BYTES: usize = 64 * 1024;
 /// Chunks one direction may move before the other sessions of the thread get their turn.
 pub(crate) const CHUNKS_PER_POLL_MAX: usize = 16;
-/// Time a client has for its startup packet: PostgreSQL's own `authentication_timeout`.
-pub(crate) const STARTUP_TIMEOUT: Duration = Duration::from_secs(60);
 /// Time a CancelRequest may take in all.
 pub(crate) const CANCEL_TIMEOUT: Duration = Duration::from_secs(30);
-/// Idle time before the kernel probes a peer, and between its probes.
-pub(crate) const KEEPALIVE: Duration = Duration::from_secs(60);
+/// Time for which an upstream that could not be reached is tried after the others.
+pub(crate) const UPSTREAM_RETRY: Duration = Duration::from_secs(5);
+/// Longest answer time of an upstream that the prober asks what it is.
+pub(crate) const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Time from an observation in a worker to the aggregator.
 pub(crate) const TICK: Duration = Duration::from_millis(100);
 /// Accepted connections that wait for a busy worker.

@@ -15,7 +15,8 @@ use tokio::spawn;
 use tokio::time::sleep;
 use tracing::warn;
 
-use crate::session::{self, Ending, StartupSetting};
+use crate::live::Live;
+use crate::session::{self, Ending};
 use crate::socket::{Address, Stream};
 use crate::worker::WorkerHandle;
 
@@ -100,7 +101,7 @@ fn bind_unix(path: &Path) -> io::Result<Bound> {
 pub(crate) struct Dispatcher {
     pub(crate) workers: Vec<WorkerHandle>,
     pub(crate) numbers: AtomicU64,
-    pub(crate) setting: Arc<StartupSetting>,
+    pub(crate) live: Live,
 }
 
 impl Dispatcher {
@@ -110,31 +111,32 @@ impl Dispatcher {
             Bound::Tcp(listener) => {
                 let listener = TcpListener::from_std(listener)?;
                 loop {
-                    self.dispatch(listener.accept().await.map(|(stream, _)| stream.into())).await;
+                    self.dispatch(listener.accept().await.map(|(stream, peer)| (stream.into(), Some(peer))))
+                        .await;
                 }
             }
             Bound::Unix(listener, _file) => {
                 let listener = UnixListener::from_std(listener)?;
                 loop {
-                    self.dispatch(listener.accept().await.map(|(stream, _)| stream.into())).await;
+                    self.dispatch(listener.accept().await.map(|(stream, _)| (stream.into(), None))).await;
                 }
             }
         }
     }
 
-    async fn dispatch(&self, accepted: io::Result<Stream>) {
+    async fn dispatch(&self, accepted: io::Result<(Stream, Option<SocketAddr>)>) {
         match accepted {
-            Ok(client) => {
+            Ok((client, peer)) => {
                 let alive = self.workers.iter().filter(|worker| !worker.commands.is_closed());
                 let Some(worker) = alive.min_by_key(|worker| worker.sessions.load(Ordering::Relaxed)) else {
                     warn!("no worker is left; a connection was closed");
                     return;
                 };
                 let number = self.numbers.fetch_add(1, Ordering::Relaxed);
+                let setting = Arc::clone(&self.live.borrow());
                 // Counted before the task's first turn: a drain must know of it.
-                let ending = Ending::of(number, worker.count(), &self.setting.metrics);
-                let (commands, setting) = (worker.commands.clone(), Arc::clone(&self.setting));
-                spawn(session::begin(ending, client, commands, setting));
+                let ending = Ending::of(number, worker.count(), &setting.metrics);
+                spawn(session::begin(ending, client, peer, worker.commands.clone(), setting));
             }
             Err(error) => {
                 warn!(%error, "cannot accept a connection");

@@ -34,6 +34,7 @@ pub(crate) struct Metrics {
     registry: Registry,
     pub(crate) aggregator_restarts: IntCounter,
     pub(crate) cancel_requests: IntCounterVec,
+    pub(crate) config_reloads: IntCounterVec,
     pub(crate) connections_closed: IntCounterVec,
     pub(crate) connections_opened: IntCounter,
     pub(crate) duplicate_queries: IntCounterVec,
@@ -55,6 +56,7 @@ pub(crate) struct Metrics {
     pub(crate) rows: IntCounter,
     sessions: IntGaugeVec,
     pub(crate) sessions_blind: IntCounterVec,
+    pub(crate) sessions_refused: IntCounterVec,
     pub(crate) slow_queries: IntCounterVec,
     pub(crate) statement_calls: IntCounterVec,
     pub(crate) statement_errors: IntCounterVec,
@@ -62,6 +64,7 @@ pub(crate) struct Metrics {
     pub(crate) statement_seconds: CounterVec,
     pub(crate) upstream_connect: Histogram,
     upstream_up: IntGauge,
+    pub(crate) upstreams: IntGaugeVec,
     /// When the upstream was last reached or not, plus one; 0 before the first time.
     upstream_contacted: AtomicU64,
 }
@@ -89,6 +92,11 @@ impl Metrics {
             cancel_requests: make.counters(
                 "cancel_requests_total",
                 "CancelRequests, by result",
+                &["result"],
+            )?,
+            config_reloads: make.counters(
+                "config_reloads_total",
+                "Attempts to reload the configuration, by result",
                 &["result"],
             )?,
             connections_closed: make.counters(
@@ -175,6 +183,11 @@ impl Metrics {
                 "Sessions relayed without observation, by reason",
                 &["reason"],
             )?,
+            sessions_refused: make.counters(
+                "sessions_refused_total",
+                "Sessions refused with SQLSTATE 53300, by the limit that was met",
+                &["limit"],
+            )?,
             slow_queries: make.counters(
                 "slow_queries_total",
                 "Statements that took longer than the bound for slow statements",
@@ -202,6 +215,11 @@ impl Metrics {
                 &SECONDS_BUCKETS,
             )?,
             upstream_up: make.gauge("upstream_up", "Whether the upstream was reached at the last attempt")?,
+            upstreams: make.gauges(
+                "upstreams",
+                "Servers by what the prober has found them to be (only with target_session_attrs)",
+                &["role"],
+            )?,
             upstream_contacted: AtomicU64::new(0),
             registry: make.registry,
         })

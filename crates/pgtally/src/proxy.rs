@@ -5,8 +5,8 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -22,8 +22,10 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::limits::BATCHES_MAX;
 use crate::listener::{self, Bound, Dispatcher};
+use crate::live::{Live, StartupSetting};
 use crate::metrics::Metrics;
-use crate::session::StartupSetting;
+use crate::prober;
+use crate::reload::{Reloader, Reloading};
 use crate::socket::Address;
 use crate::worker::{self, Setting, WorkerHandle};
 
@@ -95,8 +97,6 @@ fn start_threads(
     admin: Option<(std::net::TcpListener, SocketAddr)>,
 ) -> Result<Running, StartError> {
     let clock = Clock::start();
-    let upstream =
-        config.upstreams.first().cloned().unwrap_or_else(|| Address::Tcp("127.0.0.1".into(), 5432));
     let (sink, messages) = mpsc::channel(BATCHES_MAX);
     let mut threads = Vec::new();
     let aggregator = aggregator::start(clock, Arc::clone(&metrics), config.findings.clone(), messages);
@@ -114,21 +114,23 @@ fn start_threads(
         threads.push(thread);
     }
     let is_draining = Arc::new(AtomicBool::new(false));
-    let asker = Asker { clock, metrics: Arc::clone(&metrics), sink, workers: workers.clone() };
+    let first = StartupSetting::first(config, clock, Arc::clone(&metrics));
+    let (next, live) = watch::channel(Arc::new(first));
+    let reloading = Reloading::new(config, next, Arc::clone(&metrics), sink.clone());
+    let asker = Asker { clock, metrics, sink, workers: workers.clone() };
     let state = AdminState {
         asker: asker.clone(),
         is_draining: Arc::clone(&is_draining),
-        token: config.admin_token.as_ref().map(|token| token.reveal().into()),
-        upstream: upstream.clone(),
+        live: live.clone(),
+        reloading: Arc::clone(&reloading),
     };
     let (stop, stops) = watch::channel(Stop::No);
     let admin_addr = admin.as_ref().map(|(_, address)| *address);
-    let startup = StartupSetting { clock, connect_timeout: config.socket.connect_timeout, metrics, upstream };
     let admin = admin.map(|(listener, _)| listener);
-    let control = Control { admin, bound, is_draining, startup: Arc::new(startup), state, stops, workers };
+    let control = Control { admin, bound, is_draining, live, state, stops, workers };
     let control = thread::Builder::new().name("control".into()).spawn(move || control.run());
     threads.push(control.map_err(StartError::Thread)?);
-    Ok(Running { admin_addr, asker: Some(asker), listen_addrs, stop, threads })
+    Ok(Running { admin_addr, asker: Some(asker), listen_addrs, reloading: Some(reloading), stop, threads })
 }
 
 /// How far a proxy is asked to stop.
@@ -146,6 +148,8 @@ pub struct Running {
     /// Gone once it stops: it holds the channels that keep the threads alive.
     asker: Option<Asker>,
     listen_addrs: Vec<Address>,
+    /// As `asker`.
+    reloading: Option<Arc<Reloading>>,
     stop: watch::Sender<Stop>,
     threads: Vec<JoinHandle<()>>,
 }
@@ -192,6 +196,12 @@ impl Running {
         thread::scope(|scope| scope.spawn(ask).join().ok().flatten())
     }
 
+    /// A handle that can reload the configuration.
+    #[must_use]
+    pub fn reloader(&self) -> Reloader {
+        Reloader(self.reloading.as_ref().map_or_else(Weak::new, Arc::downgrade))
+    }
+
     /// A handle that can end the proxy from elsewhere, such as a second signal.
     #[must_use]
     pub fn stopper(&self) -> Stopper {
@@ -216,6 +226,7 @@ impl Running {
             end_of(control);
         }
         self.asker = None;
+        self.reloading = None;
         self.threads.drain(..).rev().for_each(end_of);
     }
 }
@@ -250,7 +261,7 @@ struct Control {
     admin: Option<std::net::TcpListener>,
     bound: Vec<Bound>,
     is_draining: Arc<AtomicBool>,
-    startup: Arc<StartupSetting>,
+    live: Live,
     state: AdminState,
     stops: watch::Receiver<Stop>,
     workers: Vec<WorkerHandle>,
@@ -271,7 +282,7 @@ impl Control {
         let dispatcher = Arc::new(Dispatcher {
             workers: self.workers.clone(),
             numbers: AtomicU64::new(1),
-            setting: Arc::clone(&self.startup),
+            live: self.live.clone(),
         });
         let acceptors: Vec<_> = std::mem::take(&mut self.bound)
             .into_iter()
@@ -288,6 +299,7 @@ impl Control {
         if let Some(listener) = self.admin.take() {
             tokio::spawn(admin::serve(listener, self.state.clone()));
         }
+        tokio::spawn(prober::probe_forever(self.live.clone()));
         let mut stops = self.stops.clone();
         // An error means that `Running` is gone, which also means to stop.
         let _ = stops.wait_for(|stop| *stop != Stop::No).await;

@@ -5,6 +5,7 @@
 //! where there are timers ([`begin`]), and goes to its worker with both sockets when only relaying is left ([`serve`]).
 
 use std::io;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,25 +14,20 @@ use pgtally_protocol::startup::Startup;
 use prometheus::IntGauge;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 use tracing::{debug, info, warn};
 
+use crate::admission::Admitted;
 use crate::cancel;
-use crate::clock::Clock;
+use crate::client_addr;
+use crate::live::StartupSetting;
 use crate::metrics::Metrics;
 use crate::observe::Observation;
+use crate::proxy_header::{self, ProxyHeaderError};
 use crate::relay::{RelayEnd, relay};
 use crate::socket::{Address, Detached, Stream};
 use crate::startup::{NoOpening, Opening, fatal, receive};
 use crate::worker::{Command, Counted, Local};
-
-/// What a session needs until its worker has it.
-pub(crate) struct StartupSetting {
-    pub(crate) clock: Clock,
-    pub(crate) connect_timeout: Duration,
-    pub(crate) metrics: Arc<Metrics>,
-    pub(crate) upstream: Address,
-}
 
 /// A session on its way to its worker. The startup packet has been forwarded, and not a byte behind it was read.
 pub(crate) struct Started {
@@ -44,14 +40,17 @@ pub(crate) struct Started {
 }
 
 /// Brings one accepted connection to its worker, or to an early end. Needs a runtime that keeps time.
+///
+/// `peer` is who connected; `None` on a Unix socket.
 pub(crate) async fn begin(
     mut ending: Ending,
     client: Stream,
+    peer: Option<SocketAddr>,
     worker: mpsc::Sender<Command>,
     setting: Arc<StartupSetting>,
 ) {
     let starting = Starting::begin(&setting.metrics);
-    match start(client, &setting).await {
+    match start(client, peer, &setting, &mut ending).await {
         Ok((client, upstream, startup)) => {
             let started = Started { client, upstream, startup, starting, ending };
             // A worker that is gone drops the session, which puts it on record as aborted.
@@ -64,17 +63,72 @@ pub(crate) async fn begin(
 /// Answers with client, upstream and what the startup packet says; or with why there is nothing to relay.
 async fn start(
     mut client: Stream,
+    peer: Option<SocketAddr>,
     setting: &StartupSetting,
+    ending: &mut Ending,
 ) -> Result<(Detached, Detached, Option<Startup>), Reason> {
-    let (packet, startup) = match receive(&mut client).await {
+    client.tune(&setting.socket);
+    let deadline = Instant::now() + setting.startup_timeout;
+    let peer = client_address(&mut client, peer, setting, deadline).await?;
+    let (packet, startup) = match receive(&mut client, deadline).await {
         Ok(Opening::Cancel(packet)) => return Err(serve_cancel(&packet, setting).await),
         Ok(Opening::Session { packet, startup }) => (packet, startup),
         Err(refusal) => return Err(refuse(&mut client, &refusal).await),
     };
-    let upstream = reach_upstream(&mut client, &packet, setting).await?;
+    ending.admitted = Some(admit(&mut client, startup.as_ref(), peer, setting).await?);
+    let rewritten = startup
+        .as_ref()
+        .and_then(|startup| client_addr::rewritten(&packet, startup, peer, setting.client_addr));
+    let upstream = reach_upstream(&mut client, &rewritten.unwrap_or(packet), setting).await?;
     let client = client.detach().map_err(|_| Reason::ClientLost)?;
     let upstream = upstream.detach().map_err(|_| Reason::UpstreamLost)?;
     Ok((client, upstream, startup))
+}
+
+/// Whom this connection is from: `peer`, or whom a header of the PROXY protocol names.
+async fn client_address(
+    client: &mut Stream,
+    peer: Option<SocketAddr>,
+    setting: &StartupSetting,
+    deadline: Instant,
+) -> Result<Option<SocketAddr>, Reason> {
+    let Some(header) = &setting.proxy_header else { return Ok(peer) };
+    let is_from =
+        |peer: SocketAddr| header.from.iter().any(|network| network.contains(&peer.ip().to_canonical()));
+    if !header.from.is_empty() && !peer.is_some_and(is_from) {
+        info!(side = "client", "refused: not among relay.proxy_protocol_from");
+        return Err(Reason::ProxyHeaderInvalid);
+    }
+    match timeout_at(deadline, proxy_header::read(client)).await {
+        Ok(Ok(named)) => Ok(named.or(peer)),
+        Ok(Err(ProxyHeaderError::Io(_))) => Err(Reason::ClientClosed),
+        Ok(Err(error @ ProxyHeaderError::Malformed)) => {
+            info!(side = "client", %error, "connection ended");
+            Err(Reason::ProxyHeaderInvalid)
+        }
+        Err(_) => Err(Reason::StartupTimeout),
+    }
+}
+
+/// Counts the session, or tells the client that there are too many.
+async fn admit(
+    client: &mut Stream,
+    startup: Option<&Startup>,
+    peer: Option<SocketAddr>,
+    setting: &StartupSetting,
+) -> Result<Admitted, Reason> {
+    let user = startup.and_then(|startup| startup.parameter("user")).unwrap_or_default();
+    let source = peer.map(|peer| peer.ip().to_canonical());
+    match setting.admission.admit(&setting.limits, user, source) {
+        Ok(admitted) => Ok(admitted),
+        Err(limit) => {
+            setting.metrics.sessions_refused.with_label_values(&[limit.name()]).inc();
+            info!(side = "client", limit = limit.name(), "session refused");
+            let _ = client.write_all(&fatal("53300", &limit.message(user), None)).await;
+            let _ = client.shutdown().await;
+            Err(Reason::SessionLimit)
+        }
+    }
 }
 
 /// Relays a session to its end, on its worker.
@@ -99,7 +153,8 @@ pub(crate) struct Ending {
     number: u64,
     reason: Reason,
     metrics: Arc<Metrics>,
-    /// Given up after the record is made.
+    /// Both given up after the record is made.
+    admitted: Option<Admitted>,
     _counted: Counted,
 }
 
@@ -107,7 +162,13 @@ impl Ending {
     /// Of a connection that was just accepted.
     pub(crate) fn of(number: u64, counted: Counted, metrics: &Arc<Metrics>) -> Self {
         metrics.connections_opened.inc();
-        Self { number, reason: Reason::Aborted, metrics: Arc::clone(metrics), _counted: counted }
+        Self {
+            number,
+            reason: Reason::Aborted,
+            metrics: Arc::clone(metrics),
+            admitted: None,
+            _counted: counted,
+        }
     }
 }
 
@@ -144,6 +205,8 @@ enum Reason {
     Cancel,
     ClientClosed,
     ClientLost,
+    ProxyHeaderInvalid,
+    SessionLimit,
     StartupInvalid,
     StartupTimeout,
     UpstreamClosed,
@@ -158,6 +221,8 @@ impl Reason {
             Self::Cancel => "cancel",
             Self::ClientClosed => "client_closed",
             Self::ClientLost => "client_lost",
+            Self::ProxyHeaderInvalid => "proxy_header_invalid",
+            Self::SessionLimit => "session_limit",
             Self::StartupInvalid => "startup_invalid",
             Self::StartupTimeout => "startup_timeout",
             Self::UpstreamClosed => "upstream_closed",
@@ -183,7 +248,7 @@ fn relay_reason(ended: &RelayEnd) -> Reason {
 }
 
 async fn serve_cancel(packet: &[u8], setting: &StartupSetting) -> Reason {
-    let is_delivered = cancel::forward(packet, &setting.upstream, setting.connect_timeout).await;
+    let is_delivered = cancel::forward(packet, setting).await;
     let result = if is_delivered { "forwarded" } else { "failed" };
     setting.metrics.cancel_requests.with_label_values(&[result]).inc();
     Reason::Cancel
@@ -216,32 +281,33 @@ const REFUSED_BYTES_MAX: usize = 1_024;
 /// See [`REFUSED_BYTES_MAX`].
 const REFUSED_WAIT: Duration = Duration::from_millis(5);
 
-/// Connects to the upstream and forwards the startup packet; tells the client when that fails.
+/// Connects to an upstream and forwards the startup packet; tells the client when that fails.
 async fn reach_upstream(
     client: &mut Stream,
     packet: &[u8],
     setting: &StartupSetting,
 ) -> Result<Stream, Reason> {
-    let (clock, metrics) = (&setting.clock, &setting.metrics);
-    let started = clock.now();
-    let reached = timeout(setting.connect_timeout, Stream::connect(&setting.upstream)).await;
-    let reached = reached.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
-    metrics.upstream_contact(reached.is_ok(), clock.now());
-    let error = match reached {
-        Ok(mut upstream) => {
-            let seconds = clock.now().since(started) as f64 / 1e9;
-            metrics.upstream_connect.observe(seconds);
-            match upstream.write_all(packet).await {
-                Ok(()) => {
-                    metrics.relay_bytes_to_upstream.inc_by(packet.len() as u64);
-                    return Ok(upstream);
-                }
-                Err(error) => error,
+    let (clock, metrics, upstreams) = (&setting.clock, &setting.metrics, &setting.upstreams);
+    let candidates = upstreams.candidates(clock.now(), setting.socket.connect_timeout).await;
+    if candidates.is_empty() {
+        warn!(side = "upstream", wanted = upstreams.attrs().name(), "no upstream is what sessions want");
+    }
+    for server in candidates {
+        let started = clock.now();
+        let reached = open_session(&server.address, packet, setting).await;
+        server.contacted(reached.is_ok(), clock.now());
+        metrics.upstream_contact(reached.is_ok(), clock.now());
+        match reached {
+            Ok(upstream) => {
+                metrics.upstream_connect.observe(clock.now().since(started) as f64 / 1e9);
+                metrics.relay_bytes_to_upstream.inc_by(packet.len() as u64);
+                return Ok(upstream);
+            }
+            Err(error) => {
+                warn!(side = "upstream", upstream = %server.address, %error, "cannot reach the upstream");
             }
         }
-        Err(error) => error,
-    };
-    warn!(side = "upstream", upstream = %setting.upstream, %error, "cannot reach the upstream");
+    }
     // The client learns neither the address nor the system's error: both are the operator's business.
     let answer = fatal(
         "08001",
@@ -251,4 +317,13 @@ async fn reach_upstream(
     let _ = client.write_all(&answer).await;
     let _ = client.shutdown().await;
     Err(Reason::UpstreamUnreachable)
+}
+
+/// Connects to one server and sends it the startup packet: the last moment at which another could be tried.
+async fn open_session(address: &Address, packet: &[u8], setting: &StartupSetting) -> io::Result<Stream> {
+    let connected = timeout(setting.socket.connect_timeout, Stream::connect(address)).await;
+    let mut upstream = connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))?;
+    upstream.tune(&setting.socket);
+    upstream.write_all(packet).await?;
+    Ok(upstream)
 }

@@ -12,7 +12,7 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
-use crate::limits::KEEPALIVE;
+use crate::config::SocketSettings;
 
 /// Where a peer listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,6 +49,17 @@ impl Stream {
         }
     }
 
+    /// Sets how long the socket waits for its peer. A failure costs patience, not correctness, so it is not an error.
+    pub(crate) fn tune(&self, settings: &SocketSettings) {
+        let Self::Tcp(stream) = self else { return };
+        let socket = SockRef::from(stream);
+        if let Some(keepalive) = settings.keepalive {
+            let keepalive = TcpKeepalive::new().with_time(keepalive).with_interval(keepalive);
+            let _ = socket.set_tcp_keepalive(&keepalive);
+        }
+        let _ = socket.set_tcp_user_timeout(settings.tcp_user_timeout);
+    }
+
     /// Takes the socket off its runtime. What has arrived and was not read stays in it.
     pub(crate) fn detach(self) -> io::Result<Detached> {
         match self {
@@ -68,7 +79,8 @@ impl Stream {
 
 impl From<TcpStream> for Stream {
     fn from(stream: TcpStream) -> Self {
-        tune(&stream);
+        // Small messages must not wait for acknowledgements. A failure costs latency, not correctness.
+        let _ = stream.set_nodelay(true);
         Self::Tcp(stream)
     }
 }
@@ -84,14 +96,6 @@ impl From<UnixStream> for Stream {
 pub(crate) enum Detached {
     Tcp(std::net::TcpStream),
     Unix(std::os::unix::net::UnixStream),
-}
-
-/// Small messages must not wait for acknowledgements, and a silent death of a peer must be noticed one day.
-/// A failure costs latency, not correctness, so it is not an error.
-fn tune(stream: &TcpStream) {
-    let _ = stream.set_nodelay(true);
-    let keepalive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE);
-    let _ = SockRef::from(stream).set_tcp_keepalive(&keepalive);
 }
 
 impl AsyncRead for Stream {

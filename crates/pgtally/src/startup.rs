@@ -8,9 +8,8 @@ use std::io;
 
 use pgtally_protocol::startup::{LENGTH_BYTES, Packet, Startup, StartupError, packet_length, parse};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
-use crate::limits::STARTUP_TIMEOUT;
 use crate::socket::Stream;
 
 /// What a client wants of its connection.
@@ -43,8 +42,8 @@ impl From<io::Error> for NoOpening {
 }
 
 /// Reads the client's first packets until one says what it wants.
-pub(crate) async fn receive(client: &mut Stream) -> Result<Opening, NoOpening> {
-    timeout(STARTUP_TIMEOUT, negotiate(client)).await.unwrap_or(Err(NoOpening::TimedOut))
+pub(crate) async fn receive(client: &mut Stream, deadline: Instant) -> Result<Opening, NoOpening> {
+    timeout_at(deadline, negotiate(client)).await.unwrap_or(Err(NoOpening::TimedOut))
 }
 
 async fn negotiate(client: &mut Stream) -> Result<Opening, NoOpening> {

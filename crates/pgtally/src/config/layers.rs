@@ -9,13 +9,14 @@ use std::fmt;
 use std::path::Path;
 
 use config::{Environment, File, FileFormat, Source, Value, ValueKind};
+use serde::ser::{Serialize, SerializeStruct, Serializer};
 
 use super::Flag;
 use super::effective::Effective;
 use super::secret::Secret;
 
 /// One thing wrong with the configuration.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct ConfigError {
     /// Path of the setting, such as `relay.upstream`.
     pub path: String,
@@ -30,6 +31,14 @@ pub struct ConfigError {
 /// Everything wrong with the configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigErrors(pub Vec<ConfigError>);
+
+impl Serialize for ConfigErrors {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut errors = serializer.serialize_struct("ConfigErrors", 1)?;
+        errors.serialize_field("errors", &self.0)?;
+        errors.end()
+    }
+}
 
 impl fmt::Display for ConfigErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -3,6 +3,8 @@
 //! Sockets, threads and what sessions already hold cannot change under them; those settings are named to the operator,
 //! at every reload, for as long as they differ from what runs.
 
+use serde::Serialize;
+
 use super::{Config, ConfigErrors, contradictions};
 
 /// Settings that count from the next start on.
@@ -17,7 +19,7 @@ const RESTART_ONLY: [&str; 7] = [
 ];
 
 /// What a reload has done.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Reloaded {
     /// Paths of the settings that have a new value.
     pub changed: Vec<String>,

@@ -20,6 +20,9 @@ fn part(key: &str, started_ms: u64) -> RequestPart {
         keys: Vec::new(),
         samples: Vec::new(),
         samples_dropped: 0,
+        cells: Vec::new(),
+        pauses: Vec::new(),
+        wide_columns: Vec::new(),
     }
 }
 
@@ -152,6 +155,7 @@ fn records_beyond_the_bound_cost_nothing() {
         parameters_hash: 0,
         others_hash: 0,
         keys: (key, 1),
+        cells: (0, 0),
         environment: 0,
         transaction: 0,
         is_round_trip: true,

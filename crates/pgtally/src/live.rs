@@ -1,0 +1,76 @@
+//! The settings that sessions begin with: one snapshot for each session, replaced as a whole by a reload.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use tokio::sync::watch;
+
+use crate::admission::Admission;
+use crate::clock::Clock;
+use crate::config::{ClientAddrForm, Config, ProbeAccount, Secret, SessionLimits, SocketSettings};
+use crate::metrics::Metrics;
+use crate::upstreams::Upstreams;
+
+/// What a session needs until its worker has it, and whatever else a reload replaces.
+pub(crate) struct StartupSetting {
+    pub(crate) admin_token: Option<Secret>,
+    pub(crate) admission: Arc<Admission>,
+    pub(crate) client_addr: ClientAddrForm,
+    pub(crate) clock: Clock,
+    pub(crate) limits: SessionLimits,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) probe: Option<ProbeAccount>,
+    pub(crate) probe_interval: Duration,
+    pub(crate) proxy_header: Option<ProxyHeaderSetting>,
+    pub(crate) socket: SocketSettings,
+    pub(crate) startup_timeout: Duration,
+    pub(crate) upstreams: Upstreams,
+}
+
+/// Who may begin a connection with a header of the PROXY protocol; where this is given, everybody allowed must.
+pub(crate) struct ProxyHeaderSetting {
+    pub(crate) from: Vec<IpNet>,
+}
+
+impl StartupSetting {
+    /// The first snapshot.
+    pub(crate) fn first(config: &Config, clock: Clock, metrics: Arc<Metrics>) -> Self {
+        let upstreams = Upstreams::new(&config.upstreams, config.session_attrs, None);
+        Self::with(config, clock, metrics, Arc::default(), upstreams)
+    }
+
+    /// The snapshot after this one.
+    pub(crate) fn next(&self, config: &Config) -> Self {
+        let upstreams = Upstreams::new(&config.upstreams, config.session_attrs, Some(&self.upstreams));
+        Self::with(config, self.clock, Arc::clone(&self.metrics), Arc::clone(&self.admission), upstreams)
+    }
+
+    fn with(
+        config: &Config,
+        clock: Clock,
+        metrics: Arc<Metrics>,
+        admission: Arc<Admission>,
+        upstreams: Upstreams,
+    ) -> Self {
+        Self {
+            admin_token: config.admin_token.clone(),
+            admission,
+            client_addr: config.client_addr,
+            clock,
+            limits: config.limits,
+            metrics,
+            probe: config.probe.clone(),
+            probe_interval: config.probe_interval,
+            proxy_header: config
+                .has_proxy_header
+                .then(|| ProxyHeaderSetting { from: config.proxy_header_from.clone() }),
+            socket: config.socket,
+            startup_timeout: config.startup_timeout,
+            upstreams,
+        }
+    }
+}
+
+/// The snapshot that counts now, and a signal when it is replaced.
+pub(crate) type Live = watch::Receiver<Arc<StartupSetting>>;
