@@ -287,8 +287,8 @@ impl Aggregator {
                 self.metrics.queries.with_label_values(&[&*label, kind.name(), "upstream"]).inc_by(count);
             }
             for (class, count) in &database.errors {
-                let class = class.escape_ascii().to_string();
-                self.metrics.query_errors.with_label_values(&[&*label, &class]).inc_by(*count);
+                let class = Labels::sqlstate_class(*class);
+                self.metrics.query_errors.with_label_values(&[&*label, class]).inc_by(*count);
             }
         }
         self.metrics.query_durations.add(counters);

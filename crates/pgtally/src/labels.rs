@@ -6,7 +6,14 @@ use pgtally_analysis::Moment;
 use pgtally_fingerprint::Fingerprint;
 
 use crate::metrics::{DATABASE_SLOTS, FINGERPRINT_SLOTS, Metrics, ROUTE_SLOTS};
-use crate::slots::{Label, Slots};
+use crate::slots::{Label, OTHER, Slots};
+
+/// Classes of SQLSTATEs in PostgreSQL's `errcodes.txt`, sorted. A label from the wire must come from a closed set.
+const SQLSTATE_CLASSES: [&str; 44] = [
+    "00", "01", "02", "03", "08", "09", "0A", "0B", "0F", "0L", "0P", "0Z", "10", "20", "21", "22", "23",
+    "24", "25", "26", "27", "28", "2B", "2D", "2F", "34", "38", "39", "3B", "3D", "3F", "40", "42", "44",
+    "53", "54", "55", "57", "58", "72", "F0", "HV", "P0", "XX",
+];
 
 /// The slots of all open-ended labels.
 pub(crate) struct Labels {
@@ -34,6 +41,15 @@ impl Labels {
         use_label(&self.metrics, "fingerprint", self.fingerprints.label(&fingerprint.to_string(), times, now))
     }
 
+    /// The class of an SQLSTATE, as PostgreSQL has it; `other` for what functions and strange servers make up.
+    pub(crate) fn sqlstate_class(class: [u8; 2]) -> &'static str {
+        std::str::from_utf8(&class)
+            .ok()
+            .and_then(|class| SQLSTATE_CLASSES.binary_search(&class).ok())
+            .and_then(|place| SQLSTATE_CLASSES.get(place).copied())
+            .unwrap_or(OTHER)
+    }
+
     pub(crate) fn route(&mut self, route: &str, now: Moment) -> Arc<str> {
         use_label(&self.metrics, "route", self.routes.label(route, 1, now))
     }
@@ -47,4 +63,108 @@ fn use_label(metrics: &Metrics, name: &str, label: Label) -> Arc<str> {
         metrics.forget(name, &evicted);
     }
     label.value
+}
+
+#[cfg(test)]
+mod tests {
+    use pgtally_analysis::Dropped;
+    use pgtally_fingerprint::Kind;
+
+    use super::*;
+
+    const ATTRIBUTIONS: [&str; 9] =
+        ["application_name", "guc", "idle", "marker", "ping", "session", "tag", "trace", "transaction"];
+    /// A few more than there are.
+    const FINDING_KINDS: usize = 20;
+    /// What `grafana/README.md` tells operators to plan for.
+    const SERIES_MAX: usize = 24_500;
+
+    /// Fills every label beyond its bound, as the aggregator would.
+    fn fill(metrics: &Arc<Metrics>) {
+        let mut labels = Labels::new(Arc::clone(metrics));
+        for n in 0..1_000 {
+            let fingerprint = labels.fingerprint(Fingerprint(n), 3, Moment(0));
+            let fingerprint = &[&*fingerprint];
+            metrics.statement_calls.with_label_values(fingerprint).inc();
+            metrics.statement_errors.with_label_values(fingerprint).inc();
+            metrics.statement_rows.with_label_values(fingerprint).inc();
+            metrics.statement_seconds.with_label_values(fingerprint).inc();
+            fill_route(metrics, &mut labels, &format!("/{}/{n}", "x".repeat(10_000 * usize::from(n > 900))));
+        }
+        for n in 0..20 {
+            let database = labels.database(&format!("shop{n}"), 3, Moment(0));
+            for kind in Kind::ALL {
+                for source in ["cache", "upstream"] {
+                    metrics.queries.with_label_values(&[&*database, kind.name(), source]).inc();
+                }
+            }
+            for class in 0..=u16::MAX {
+                let class = Labels::sqlstate_class(class.to_be_bytes());
+                metrics.query_errors.with_label_values(&[&*database, class]).inc();
+            }
+        }
+    }
+
+    fn fill_route(metrics: &Metrics, labels: &mut Labels, route: &str) {
+        for _ in 0..3 {
+            let route = &*labels.route(route, Moment(0));
+            for attribution in ATTRIBUTIONS {
+                metrics.requests.with_label_values(&[route, attribution]).inc();
+                metrics.queries_per_request.with_label_values(&[route, attribution]).observe(1.0);
+            }
+            metrics.request_db.with_label_values(&[route]).observe(1.0);
+            metrics.request_duration.with_label_values(&[route]).observe(1.0);
+            metrics.request_similar.with_label_values(&[route]).observe(1.0);
+            metrics.duplicate_queries.with_label_values(&[route]).inc();
+            metrics.slow_queries.with_label_values(&[route]).inc();
+        }
+    }
+
+    fn series(metrics: &Metrics) -> usize {
+        metrics.render().lines().filter(|line| !line.starts_with('#')).count()
+    }
+
+    #[test]
+    fn the_number_of_series_is_bounded_and_documented() {
+        let metrics = Arc::new(Metrics::new().unwrap());
+        fill(&metrics);
+        for kind in (0..FINDING_KINDS).map(|n| n.to_string()) {
+            for severity in ["critical", "info", "warning"] {
+                metrics.findings.with_label_values(&[&*kind, severity]).inc();
+                for state in ["acked", "known", "new"] {
+                    metrics.findings_open.with_label_values(&[&*kind, severity, state]).inc();
+                }
+            }
+        }
+        let first = series(&metrics);
+        fill(&metrics);
+        assert_eq!(series(&metrics), first, "nothing grows once every label is full");
+        assert!((SERIES_MAX * 9 / 10..=SERIES_MAX).contains(&first), "{first}");
+        let documented = include_str!("../../../grafana/README.md");
+        assert!(documented.contains("24,500 series"), "the documented bound is another one");
+    }
+
+    #[test]
+    fn events_that_alerts_wait_for_have_a_series_from_the_start() {
+        let text = Metrics::new().unwrap().render();
+        for reason in Dropped::ALL.map(Dropped::name).into_iter().chain(["aggregator_queue", "findings"]) {
+            let wanted = format!("pgtally_observations_dropped_total{{reason=\"{reason}\"}} 0");
+            assert!(text.contains(&wanted), "{wanted}");
+        }
+        for wanted in
+            ["pgtally_sessions_blind_total{reason=\"panic\"} 0", "label_overflow_total{label=\"route\"} 0"]
+        {
+            assert!(text.contains(wanted), "{wanted}");
+        }
+    }
+
+    #[test]
+    fn classes_that_postgresql_does_not_have_are_other() {
+        let check = |class: &[u8; 2], expected: &str| assert_eq!(Labels::sqlstate_class(*class), expected);
+        assert!(SQLSTATE_CLASSES.is_sorted());
+        check(b"23", "23");
+        check(b"XX", "XX");
+        check(b"ZZ", "other");
+        check(b"\0\xff", "other");
+    }
 }

@@ -7,7 +7,8 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use pgtally_analysis::Moment;
+use pgtally_analysis::{Dropped, Moment};
+use pgtally_protocol::Desync;
 use prometheus::core::Collector;
 use prometheus::proto::LabelPair;
 use prometheus::{
@@ -28,6 +29,11 @@ pub(crate) const ROUTE_SLOTS: usize = 100;
 pub(crate) const FINGERPRINT_SLOTS: usize = 100;
 /// See [`ROUTE_SLOTS`].
 pub(crate) const DATABASE_SLOTS: usize = 16;
+
+/// Why something is dropped elsewhere than in the analysis.
+const DROPPED_BY_SHELL: [&str; 3] = ["aggregator_queue", "findings", "session_blind"];
+/// Why sessions are blind for other reasons than their bytes.
+const BLIND_BY_SHELL: [&str; 4] = ["analysis_off", "panic", "replication", "startup_unknown"];
 
 /// All metrics of one proxy.
 pub(crate) struct Metrics {
@@ -86,7 +92,7 @@ impl Metrics {
         let build = make.gauges("build_info", "Version of the running program", &["version"])?;
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         make.register(prometheus::process_collector::ProcessCollector::for_self())?;
-        Ok(Self {
+        let metrics = Self {
             aggregator_restarts: make
                 .counter("aggregator_restarts_total", "Restarts of the aggregator with empty state")?,
             cancel_requests: make.counters(
@@ -222,7 +228,26 @@ impl Metrics {
             )?,
             upstream_contacted: AtomicU64::new(0),
             registry: make.registry,
-        })
+        };
+        metrics.begin_series();
+        Ok(metrics)
+    }
+
+    /// Makes the series of closed label sets that alerts wait for: the first event of a series that begins with it
+    /// would be no increase.
+    fn begin_series(&self) {
+        for reason in Dropped::ALL.map(Dropped::name).into_iter().chain(DROPPED_BY_SHELL) {
+            self.observations_dropped.with_label_values(&[reason]);
+        }
+        for reason in Desync::ALL.map(Desync::name).into_iter().chain(BLIND_BY_SHELL) {
+            self.sessions_blind.with_label_values(&[reason]);
+        }
+        for label in ["database", "fingerprint", "route"] {
+            self.label_overflow.with_label_values(&[label]);
+        }
+        for result in ["failed", "forwarded"] {
+            self.cancel_requests.with_label_values(&[result]);
+        }
     }
 
     /// The gauge of sessions in `state`.
