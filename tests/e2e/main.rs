@@ -11,6 +11,7 @@ mod fail_open;
 mod findings;
 mod hostile;
 mod limits;
+mod operation;
 mod startup;
 mod transcripts;
 mod transparency;

@@ -1,5 +1,6 @@
 //! A proxy in the test's own process, on free ports, and its admin listener seen from outside.
 
+use std::path::Path;
 use std::time::Duration;
 
 use pgtally::{Address, Config, Proxy, Running};
@@ -35,8 +36,18 @@ impl TestProxy {
         {
             flags.push((name, vec![value.to_owned()]));
         }
-        let config = Config::load(None, [], flags).expect("a usable configuration");
-        let running = Proxy::start(&config).expect("a running proxy");
+        Self::of(&Config::load(None, [], flags).expect("a usable configuration"))
+    }
+
+    /// A proxy whose settings stand in the file at `path`, on free ports.
+    #[must_use]
+    pub fn of_file(path: &Path) -> Self {
+        let ports = ["relay.listen", "admin.listen"].map(|name| (name, vec!["127.0.0.1:0".to_owned()]));
+        Self::of(&Config::load(Some(path), [], ports).expect("a usable configuration"))
+    }
+
+    fn of(config: &Config) -> Self {
+        let running = Proxy::start(config).expect("a running proxy");
         let address = running.listen_addrs().first().expect("a listener").clone();
         let admin = running.admin_addr().expect("an admin listener").to_string();
         Self { running: Some(running), address, admin }

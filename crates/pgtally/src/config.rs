@@ -20,7 +20,8 @@ use std::time::Duration;
 use ipnet::IpNet;
 use pgtally_analysis::{FindingSettings, ObserverSettings};
 
-pub use self::address::{parse_listen, parse_upstream};
+use self::address::url_parameter;
+pub use self::address::{parse_listen, parse_upstreams};
 pub use self::effective::Effective;
 use self::layers::Layers;
 pub use self::layers::{ConfigError, ConfigErrors};
@@ -225,10 +226,14 @@ impl Config {
     fn of(layers: &mut Layers, sources: Sources) -> Self {
         layers.default_to("relay.listen", DEFAULT_LISTEN);
         layers.default_to("relay.upstream", DEFAULT_UPSTREAM);
+        let attrs = |text: &String| url_parameter(text, "target_session_attrs");
+        if let Some(attrs) = layers.texts("relay.upstream").iter().find_map(attrs) {
+            layers.default_from("relay.target_session_attrs", &attrs, "relay.upstream");
+        }
         let default_workers = available_parallelism().map_or(1, usize::from).to_string();
         Self {
             listen: layers.list("relay.listen", parse_listen).unwrap_or_default(),
-            upstreams: layers.one("relay.upstream", parse_upstream).into_iter().collect(),
+            upstreams: layers.each("relay.upstream", parse_upstreams).unwrap_or_default(),
             session_attrs: layers.or("relay.target_session_attrs", "any", session_attrs),
             probe: probe_account(layers),
             probe_interval: layers.or("probe.interval", "1s", duration),

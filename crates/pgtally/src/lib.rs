@@ -43,7 +43,7 @@ pub use api::{
 pub use config::{
     ClientAddrForm, Config, ConfigError, ConfigErrors, DEFAULT_ADMIN, DEFAULT_LISTEN, DEFAULT_UPSTREAM,
     Effective, Flag, LogFormat, ProbeAccount, Reloaded, Secret, SessionAttrs, SessionLimits, SocketSettings,
-    parse_listen, parse_upstream,
+    parse_listen, parse_upstreams,
 };
 pub use proxy::{Proxy, Running, StartError, Stopper};
 pub use reload::{ReloadError, Reloader};

@@ -212,9 +212,32 @@ impl Layers {
         parsed.into_iter().collect()
     }
 
+    /// The setting's values where each text may mean several and commas are part of them.
+    pub(super) fn each<T>(
+        &mut self,
+        path: &str,
+        parse: impl Fn(&str) -> Result<Vec<T>, String>,
+    ) -> Option<Vec<T>> {
+        let written = self.written.remove(path)?;
+        self.effective.push(Effective::written(path, &written.texts, &written.origin));
+        let parsed: Vec<_> =
+            written.texts.iter().map(|text| self.parse(path, text, &written.origin, &parse)).collect();
+        Some(parsed.into_iter().collect::<Option<Vec<_>>>()?.into_iter().flatten().collect())
+    }
+
+    /// The setting's texts, not read yet.
+    pub(super) fn texts(&self, path: &str) -> &[String] {
+        self.written.get(path).map_or(&[], |written| &written.texts)
+    }
+
     /// Lays `text` under all layers: what counts, and is shown, where nothing was written.
     pub(super) fn default_to(&mut self, path: &str, text: &str) {
-        let default = || Written { texts: vec![text.into()], origin: DEFAULT.into() };
+        self.default_from(path, text, DEFAULT);
+    }
+
+    /// As [`Layers::default_to`], for a default that follows from what was written in `origin`.
+    pub(super) fn default_from(&mut self, path: &str, text: &str, origin: &str) {
+        let default = || Written { texts: vec![text.into()], origin: origin.into() };
         self.written.entry(path.into()).or_insert_with(default);
     }
 

@@ -144,6 +144,18 @@ fn a_reload_cannot_take_the_token_from_an_open_listener() {
 }
 
 #[test]
+fn a_url_may_name_several_servers_and_what_is_wanted_of_them() {
+    let variables = [("DATABASE_URL", "postgres://a:1,b:2/shop?target_session_attrs=standby")];
+    let config = load("[probe]\nuser = 'watcher'\n", &variables, &[]).unwrap();
+    assert_eq!(config.upstreams.len(), 2);
+    assert_eq!(config.session_attrs, SessionAttrs::Standby);
+    let file = "[probe]\nuser = 'watcher'\n[relay]\nupstream = ['a:1', 'b:2,c:3']\n";
+    assert_eq!(load(file, &[], &[]).unwrap().upstreams.len(), 3);
+    let flag = [("relay.target_session_attrs", "any")];
+    assert_eq!(load("", &variables, &flag).unwrap().session_attrs, SessionAttrs::Any, "a flag is stronger");
+}
+
+#[test]
 fn attributes_of_servers_need_somebody_to_ask_them() {
     let wanted = ("relay.target_session_attrs", "read-write");
     assert!(load("", &[], &[wanted]).is_err());
