@@ -40,15 +40,21 @@ def dashboard():
             "Connecting to the upstream", "Time until PostgreSQL accepted a connection.", "s",
             percentiles("pgtally_upstream_connect_seconds"), width=8))
         .with_panel(graph(
+            "Refused sessions", "Per second, with SQLSTATE 53300, by the limit that was met.", "ops",
+            [("sum by (limit) (rate(pgtally_sessions_refused_total{@}[$__rate_interval]))", "{{limit}}")], width=8))
+        .with_panel(graph(
+            "Servers by role", "What the prober found the upstreams to be; only with target_session_attrs.", "short",
+            [("sum by (role) (pgtally_upstreams{@})", "{{role}}")], width=8, is_stacked=True))
+        .with_panel(graph(
             "Cancel requests", "Per second, by result.", "ops",
             [("sum by (result) (rate(pgtally_cancel_requests_total{@}[$__rate_interval]))", "{{result}}")],
             width=8))
         .with_panel(graph(
             "TLS handshakes", "Per second, by side and result.", "ops",
-            [("sum(rate(pgtally_tls_handshakes_total{@}[$__rate_interval]))", "handshakes")], width=8))
+            [("sum(rate(pgtally_tls_handshakes_total{@}[$__rate_interval]))", "handshakes")], width=12))
         .with_panel(graph(
             "Failed logins", "Refused by PostgreSQL or by pgtally, per second.", "ops",
-            [("sum(rate(pgtally_auth_failures_total{@}[$__rate_interval]))", "failures")], width=8))
+            [("sum(rate(pgtally_auth_failures_total{@}[$__rate_interval]))", "failures")], width=12))
         .with_row(row("Observation"))
         .with_panel(graph(
             "Dropped by reason", "Observations given up per second.", "ops",

@@ -19,7 +19,7 @@ from harness import sources, static
 from harness.check import Check, Tally
 from harness.expressions import selectors, shortened, without_variables
 from harness.exposition import Exposition
-from harness.live import Alertmanager, Demo, LiveError, Load, Prometheus, Receiver
+from harness.live import Alertmanager, Demo, Edge, LiveError, Load, Prometheus, Receiver
 from harness.tools import ToolMissing, Tools
 
 # Load until the first look, and until the last: rates need two scrapes of every series.
@@ -92,7 +92,7 @@ def no_data(prometheus, places):
     return empty
 
 
-def data_checks(prometheus, demo, exposition, tally):
+def data_checks(prometheus, targets, exposition, tally):
     """Every panel and every recording rule returns data."""
     panels, panels_waiting = split_places(sources.panel_places())
     recorded, _ = split_places(
@@ -104,7 +104,8 @@ def data_checks(prometheus, demo, exposition, tally):
     deadline = time.monotonic() + DATA_SECONDS
     while waiting and time.monotonic() < deadline:
         time.sleep(1)
-        exposition.add(demo.metrics())
+        for target in targets:
+            exposition.add(target.metrics())
         waiting = no_data(prometheus, waiting)
     detail = [f"{place.where}: {place.expression}" for place in waiting]
     tally.add(Check(
@@ -112,13 +113,14 @@ def data_checks(prometheus, demo, exposition, tally):
         f" ({panels_waiting} ask for what is not built yet)", not waiting, detail))
 
 
-def exposition_checks(tools, demo, exposition):
+def exposition_checks(tools, targets, exposition):
     """What is exposed is well named, all of it is shown, and nothing else is asked for."""
-    text = demo.metrics()
-    exposition.add(text)
-    lint = subprocess.run([tools.promtool, "check", "metrics"], input=text, capture_output=True, text=True)
-    problems = lint.stdout + lint.stderr
-    yield Check("promtool check metrics", lint.returncode == 0 and not problems.strip(), problems)
+    for target in targets:
+        text = target.metrics()
+        exposition.add(text)
+        lint = subprocess.run([tools.promtool, "check", "metrics"], input=text, capture_output=True, text=True)
+        problems = (lint.stdout + lint.stderr).strip()
+        yield Check(f"promtool check metrics ({target.name})", lint.returncode == 0 and not problems, problems)
     for kind, places in (("panels", sources.panel_places()), ("rules", sources.rule_places())):
         built, _ = split_places(places)
         found = list(name_problems(built, exposition))
@@ -148,12 +150,13 @@ def live(arguments, tools, tally):
         with (
             Receiver() as receiver,
             Demo(arguments.pgtally, folder) as demo,
-            Load(demo) as load,
+            Edge(arguments.pgtally, folder, demo) as edge,
+            Load(demo, edge) as load,
             Alertmanager(tools, folder, receiver) as alertmanager,
-            Prometheus(tools, folder, demo, alertmanager) as prometheus,
+            Prometheus(tools, folder, [demo, edge], alertmanager) as prometheus,
         ):
-            data_checks(prometheus, demo, exposition, tally)
-            for check in exposition_checks(tools, demo, exposition):
+            data_checks(prometheus, [demo, edge], exposition, tally)
+            for check in exposition_checks(tools, [demo, edge], exposition):
                 tally.add(check)
             tally.add(alert_check(receiver))
         tally.add(Check("the load ran without trouble", not load.problems, load.problems))

@@ -33,6 +33,9 @@ pub(crate) enum Limit {
 }
 
 impl Limit {
+    /// Every limit.
+    pub(crate) const ALL: [Self; 3] = [Self::Source, Self::Total, Self::User];
+
     /// For people and metrics.
     pub(crate) const fn name(self) -> &'static str {
         match self {

@@ -16,6 +16,7 @@ use prometheus::{
     IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
+use crate::admission::Limit;
 use crate::durations::DurationHistograms;
 
 const QUERIES_BUCKETS: [f64; 15] =
@@ -244,6 +245,9 @@ impl Metrics {
         }
         for label in ["database", "fingerprint", "route"] {
             self.label_overflow.with_label_values(&[label]);
+        }
+        for limit in Limit::ALL {
+            self.sessions_refused.with_label_values(&[limit.name()]);
         }
         for result in ["failed", "forwarded"] {
             self.cancel_requests.with_label_values(&[result]);

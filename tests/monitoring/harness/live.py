@@ -1,6 +1,7 @@
 """pgtally's demo under load, and the Prometheus and Alertmanager that watch it."""
 
 import json
+import os
 import re
 import shutil
 import signal
@@ -63,12 +64,13 @@ def await_url(url, program):
 class Program:
     """A child process with its output in a file, ended with the test."""
 
-    def __init__(self, name, folder, *command):
+    def __init__(self, name, folder, *command, **environment):
         self.name = name
         self.log = folder / f"{name}.log"
         with self.log.open("w") as output:
             self.process = subprocess.Popen(
-                [str(word) for word in command], stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd=folder)
+                [str(word) for word in command], stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd=folder,
+                env=os.environ | environment)
 
     def __enter__(self):
         return self
@@ -86,13 +88,14 @@ class Demo(Program):
     """`pgtally demo`: PostgreSQL, the proxy and the sample application."""
 
     WORDS = {
+        "postgres": re.compile(r"postgres \S+ on \S*:(\d+)"),
         "port": re.compile(r"proxy on \S*:(\d+)"),
         "admin": re.compile(r"api (http://[^/\s]+)/"),
         "application": re.compile(r"sample application on (http://[^/\s]+)/"),
     }
 
     def __init__(self, pgtally, folder):
-        super().__init__("pgtally", folder, pgtally, "demo")
+        super().__init__("demo", folder, pgtally, "demo")
         deadline = time.monotonic() + START_SECONDS
         found = {}
         while len(found) < len(self.WORDS):
@@ -101,6 +104,7 @@ class Demo(Program):
             time.sleep(0.1)
             text = self.log.read_text()
             found = {name: match[1] for name, word in self.WORDS.items() if (match := word.search(text))}
+        self.postgres = int(found["postgres"])
         self.port = int(found["port"])
         self.admin = found["admin"]
         self.application = found["application"]
@@ -110,11 +114,35 @@ class Demo(Program):
         return fetch(f"{self.admin}/metrics")
 
 
+class Edge(Program):
+    """A second pgtally in front of the demo's PostgreSQL, with the settings that the demo's does not have."""
+
+    def __init__(self, pgtally, folder, demo):
+        self.port = free_port()
+        self.admin = f"http://127.0.0.1:{free_port()}"
+        settings = {
+            "RELAY__LISTEN": f"127.0.0.1:{self.port}",
+            "RELAY__UPSTREAM": f"127.0.0.1:{demo.postgres}",
+            "RELAY__TARGET_SESSION_ATTRS": "primary",
+            "ADMIN__LISTEN": self.admin.removeprefix("http://"),
+            "PROBE__USER": "postgres",
+            "LIMITS__MAX_SESSIONS": "1",
+        }
+        super().__init__(
+            "edge", folder, pgtally, "serve", **{f"PGTALLY__{name}": value for name, value in settings.items()})
+        await_url(f"{self.admin}/readyz", self)
+
+    def metrics(self):
+        """One scrape."""
+        return fetch(f"{self.admin}/metrics")
+
+
 class Load:
     """Visits pages, and does now and then what no page does, until told to end."""
 
-    def __init__(self, demo):
+    def __init__(self, demo, edge):
         self.demo = demo
+        self.edge = edge
         self.ending = threading.Event()
         self.problems = []
         works = (self._visit, self._oddities)
@@ -153,7 +181,17 @@ class Load:
                 session.cancelled("SELECT pg_sleep(10)")
             with Session(self.demo.port, replication="database") as session:
                 session.query("IDENTIFY_SYSTEM")
+            self._at_the_edge()
             self.ending.wait(0.5)
+
+    def _at_the_edge(self):
+        with Session(self.edge.port) as session:
+            session.query("SELECT 1")
+            try:
+                Session(self.edge.port)
+            except ConnectionError:
+                return
+            raise LiveError("a session beyond the limit was not refused")
 
     def _many_routes(self):
         with Session(self.demo.port) as session:
@@ -217,13 +255,13 @@ class Alertmanager(Program):
 class Prometheus(Program):
     """The shipped configuration and rules, scraping every second."""
 
-    def __init__(self, tools, folder, demo, alertmanager):
+    def __init__(self, tools, folder, targets, alertmanager):
         config = yaml.safe_load((sources.GRAFANA / "prometheus.yaml").read_text())
         config["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
         config["alerting"]["alertmanagers"] = [{"static_configs": [{"targets": [f"127.0.0.1:{alertmanager.port}"]}]}]
         scrape = config["scrape_configs"][0]
         scrape["scrape_timeout"] = "1s"
-        scrape["static_configs"] = [{"targets": [demo.admin.removeprefix("http://")]}]
+        scrape["static_configs"] = [{"targets": [target.admin.removeprefix("http://") for target in targets]}]
         rules = folder / "alerts"
         shutil.rmtree(rules, ignore_errors=True)
         rules.mkdir()
