@@ -1,21 +1,20 @@
-//! The command line: what was asked for, exit codes, signals.
+//! The command line: what was asked for, and exit codes. See `signals.rs` for what happens while it runs.
 //!
 //! Exit codes: 0 fine, 1 anything else, 2 usage, 64 bad configuration.
 
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
-use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info};
 
 use crate::config::{Config, Flag};
 use crate::demo;
+use crate::handover::{Inherited, Program};
 use crate::logging::{self, with_causes};
 use crate::proxy::{Proxy, Running};
-use crate::service_manager;
+use crate::signals;
 
 /// Exit code of a bad configuration (`EX_USAGE` of sysexits.h).
 const EXIT_CONFIG: u8 = 64;
@@ -138,7 +137,16 @@ fn serve(args: ServeArgs) -> ExitCode {
     };
     let level = logging::install(config.log_format, &config.log_level);
     logging::log_panics();
-    let running = match Proxy::start(&config) {
+    let started = Program::current().and_then(|program| Ok((program, Inherited::take()?)));
+    let (program, mut inherited) = match started {
+        Ok(started) => started,
+        Err(error) => {
+            error!(%error, "pgtally cannot start: what it was started with is not usable");
+            return ExitCode::FAILURE;
+        }
+    };
+    let predecessor = inherited.take_predecessor();
+    let running = match Proxy::start_with(&config, inherited) {
         Ok(running) => running,
         Err(error) => {
             error!(error = %with_causes(&error), "pgtally cannot start");
@@ -146,8 +154,7 @@ fn serve(args: ServeArgs) -> ExitCode {
         }
     };
     running.reloader().on_reload(move |config| level.set(&config.log_level));
-    announce(&running, &config);
-    match serve_until_signalled(running) {
+    match signals::serve(running, &program, predecessor, |running| announce(running, &config)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             error!(%error, "cannot wait for signals");
@@ -169,42 +176,6 @@ fn announce(running: &Running, config: &Config) {
         analysis = config.is_analysis_on,
         "pgtally is ready"
     );
-}
-
-/// Reloads at each SIGHUP, until another signal asks to drain; one more ends at once.
-fn serve_until_signalled(running: Running) -> io::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        let mut hang_up = signal(SignalKind::hangup())?;
-        let reloader = running.reloader();
-        service_manager::ready();
-        loop {
-            tokio::select! {
-                _ = terminate.recv() => break,
-                _ = interrupt.recv() => break,
-                _ = hang_up.recv() => {
-                    service_manager::reloading();
-                    // What was wrong is in the log.
-                    let _ = reloader.reload().await;
-                    service_manager::ready();
-                }
-            }
-        }
-        let timeout = reloader.config().await.map_or(Duration::ZERO, |config| config.drain_timeout);
-        service_manager::stopping();
-        info!(?timeout, "stopping; a second signal ends at once");
-        let stopper = running.stopper();
-        let mut stopped = tokio::task::spawn_blocking(move || running.shutdown(timeout));
-        loop {
-            tokio::select! {
-                _ = &mut stopped => return Ok(()),
-                _ = terminate.recv() => stopper.stop_now(),
-                _ = interrupt.recv() => stopper.stop_now(),
-            }
-        }
-    })
 }
 
 #[cfg(test)]

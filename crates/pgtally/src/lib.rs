@@ -15,6 +15,7 @@ mod clock;
 mod config;
 mod demo;
 mod durations;
+mod handover;
 mod labels;
 mod limits;
 mod listener;
@@ -30,6 +31,7 @@ mod reload;
 pub mod report;
 mod service_manager;
 mod session;
+mod signals;
 mod slots;
 mod socket;
 mod startup;
@@ -45,6 +47,7 @@ pub use config::{
     Effective, Flag, LogFormat, ProbeAccount, Reloaded, Secret, SessionAttrs, SessionLimits, SocketSettings,
     parse_listen, parse_upstreams,
 };
+pub use handover::Inherited;
 pub use proxy::{Proxy, Running, StartError, Stopper};
 pub use reload::{ReloadError, Reloader};
 pub use socket::Address;

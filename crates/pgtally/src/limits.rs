@@ -7,6 +7,8 @@ use std::time::Duration;
 pub(crate) const SCRATCH_BYTES: usize = 64 * 1024;
 /// Chunks one direction may move before the other sessions of the thread get their turn.
 pub(crate) const CHUNKS_PER_POLL_MAX: usize = 16;
+/// Time a new process has, in an upgrade, to say that it serves.
+pub(crate) const SUCCESSOR_TIMEOUT: Duration = Duration::from_secs(30);
 /// Time a CancelRequest may take in all.
 pub(crate) const CANCEL_TIMEOUT: Duration = Duration::from_secs(30);
 /// Time for which an upstream that could not be reached is tried after the others.

@@ -6,15 +6,16 @@ use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::{UnixListener as StdUnixListener, UnixStream as StdUnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, Type};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::spawn;
 use tokio::time::sleep;
 use tracing::warn;
 
+use crate::handover::{Socket, Sockets};
 use crate::live::Live;
 use crate::session::{self, Ending};
 use crate::socket::{Address, Stream};
@@ -32,13 +33,18 @@ pub(crate) enum Bound {
     Unix(StdUnixListener, SocketFile),
 }
 
-/// Removes a Unix socket's file when its listener is gone.
+/// Removes a Unix socket's file when its listener is gone, unless the file belongs to another process.
 #[derive(Debug)]
-pub(crate) struct SocketFile(PathBuf);
+pub(crate) struct SocketFile {
+    path: PathBuf,
+    is_ours: Arc<AtomicBool>,
+}
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.0);
+        if self.is_ours.load(Ordering::Relaxed) {
+            let _ = std::fs::remove_file(&self.path);
+        }
     }
 }
 
@@ -50,13 +56,36 @@ impl Bound {
                 let address = listener.local_addr()?;
                 Ok(Address::Tcp(address.ip().to_string(), address.port()))
             }
-            Self::Unix(_, file) => Ok(Address::Unix(file.0.clone())),
+            Self::Unix(_, file) => Ok(Address::Unix(file.path.clone())),
+        }
+    }
+
+    /// A socket that another process has bound; the file of a Unix socket stays that process's.
+    pub(crate) fn inherited(socket: Socket) -> io::Result<Self> {
+        match socket {
+            Socket::Tcp(listener) => {
+                listener.set_nonblocking(true)?;
+                Ok(Self::Tcp(listener))
+            }
+            Socket::Unix(listener) => {
+                listener.set_nonblocking(true)?;
+                let path = listener.local_addr()?.as_pathname().map(Path::to_path_buf).unwrap_or_default();
+                Ok(Self::Unix(listener, SocketFile { path, is_ours: Arc::default() }))
+            }
+        }
+    }
+
+    /// Adds a duplicate to `sockets`.
+    pub(crate) fn share(&self, sockets: &mut Sockets) -> io::Result<()> {
+        match self {
+            Self::Tcp(listener) => sockets.add_clients(listener),
+            Self::Unix(listener, _) => sockets.add_clients(listener),
         }
     }
 }
 
-/// Binds `address`; a name with several addresses gives several sockets.
-pub(crate) fn bind(address: &Address) -> io::Result<Vec<Bound>> {
+/// Binds `address`; a name with several addresses gives several sockets. Files are removed while `is_ours` holds.
+pub(crate) fn bind(address: &Address, is_ours: &Arc<AtomicBool>) -> io::Result<Vec<Bound>> {
     match address {
         Address::Tcp(host, port) => {
             let host = if host == "*" { "0.0.0.0" } else { host };
@@ -67,13 +96,13 @@ pub(crate) fn bind(address: &Address) -> io::Result<Vec<Bound>> {
             }
             addresses.into_iter().map(|address| bind_tcp(address).map(Bound::Tcp)).collect()
         }
-        Address::Unix(path) => bind_unix(path).map(|bound| vec![bound]),
+        Address::Unix(path) => bind_unix(path, is_ours).map(|bound| vec![bound]),
     }
 }
 
 /// Binds one TCP address.
 pub(crate) fn bind_tcp(address: SocketAddr) -> io::Result<std::net::TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    let socket = socket2::Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     // A restart must not wait for the old connections' TIME_WAIT.
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
@@ -85,7 +114,7 @@ pub(crate) fn bind_tcp(address: SocketAddr) -> io::Result<std::net::TcpListener>
 /// Binds a Unix socket, in place of the socket of a listener that is gone. Any other file stays, and is an error.
 ///
 /// Permissions are the umask's: whoever may connect is, for `peer` authentication, this process's user.
-fn bind_unix(path: &Path) -> io::Result<Bound> {
+fn bind_unix(path: &Path, is_ours: &Arc<AtomicBool>) -> io::Result<Bound> {
     // Connecting to an ordinary file is refused too.
     let is_socket = std::fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket());
     let is_refused = |error: io::Error| error.kind() == io::ErrorKind::ConnectionRefused;
@@ -94,7 +123,7 @@ fn bind_unix(path: &Path) -> io::Result<Bound> {
     }
     let listener = StdUnixListener::bind(path)?;
     listener.set_nonblocking(true)?;
-    Ok(Bound::Unix(listener, SocketFile(path.to_path_buf())))
+    Ok(Bound::Unix(listener, SocketFile { path: path.to_path_buf(), is_ours: Arc::clone(is_ours) }))
 }
 
 /// Begins a session for each accepted connection.
@@ -155,12 +184,13 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("socket");
         drop(StdUnixListener::bind(&path).unwrap());
-        let bound = bind_unix(&path).expect("a stale socket is replaced");
-        assert!(bind_unix(&path).is_err(), "a live one is not");
+        let is_ours = Arc::new(AtomicBool::new(true));
+        let bound = bind_unix(&path, &is_ours).expect("a stale socket is replaced");
+        assert!(bind_unix(&path, &is_ours).is_err(), "a live one is not");
         drop(bound);
         assert!(!path.exists());
         std::fs::write(&path, "precious").unwrap();
-        assert!(bind_unix(&path).is_err());
+        assert!(bind_unix(&path, &is_ours).is_err());
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "precious");
     }
 }

@@ -20,6 +20,7 @@ use crate::aggregator;
 use crate::api::{Asker, FindingsAnswer, RequestsAnswer};
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::handover::{Inherited, Socket, Sockets};
 use crate::limits::BATCHES_MAX;
 use crate::listener::{self, Bound, Dispatcher};
 use crate::live::{Live, StartupSetting};
@@ -43,6 +44,9 @@ pub enum StartError {
         /// What the system said.
         source: io::Error,
     },
+    /// A socket from another process is of no use.
+    #[error("cannot use the listening sockets that were handed over")]
+    Inherited(#[source] io::Error),
     /// A listener for clients could not be bound.
     #[error("cannot listen on {address} for clients (relay.listen)")]
     Listen {
@@ -54,6 +58,12 @@ pub enum StartError {
     /// The metrics contradict each other.
     #[error("cannot register the metrics")]
     Metrics(#[from] prometheus::Error),
+    /// The admin listener that was handed over is open to other machines, and there is no token.
+    #[error("the admin listener handed over, {address}, can be reached from other machines: set admin.token")]
+    OpenAdmin {
+        /// Where it listens.
+        address: SocketAddr,
+    },
     /// A thread could not be started.
     #[error("cannot start a thread")]
     Thread(#[source] io::Error),
@@ -68,34 +78,86 @@ impl Proxy {
     /// # Errors
     /// When an address cannot be bound or a thread cannot be started.
     pub fn start(config: &Config) -> Result<Running, StartError> {
-        let metrics = Arc::new(Metrics::new()?);
-        let mut bound = Vec::new();
-        for address in &config.listen {
-            let listening = |source| StartError::Listen { address: address.clone(), source };
-            bound.extend(listener::bind(address).map_err(listening)?);
-        }
-        let addresses = bound.iter().map(Bound::address).collect::<io::Result<Vec<_>>>();
-        let listen_addrs = addresses.map_err(StartError::Thread)?;
-        let admin = match config.admin {
-            Some(address) => {
-                let refused = |source| StartError::Admin { address, source };
-                let listener = listener::bind_tcp(address).map_err(refused)?;
-                let address = listener.local_addr().map_err(refused)?;
-                Some((listener, address))
-            }
-            None => None,
-        };
-        start_threads(config, metrics, bound, listen_addrs, admin)
+        Self::start_with(config, Inherited::default())
     }
+
+    /// As [`Proxy::start`], with `inherited` sockets in the place of the configured ones.
+    ///
+    /// # Errors
+    /// As [`Proxy::start`]; and when an inherited admin listener can be reached from elsewhere without a token.
+    pub fn start_with(config: &Config, inherited: Inherited) -> Result<Running, StartError> {
+        let metrics = Arc::new(Metrics::new()?);
+        let are_files_ours = Arc::new(AtomicBool::new(true));
+        let bound = bind_clients(config, inherited.clients, &are_files_ours)?;
+        let admin = bind_admin(config, inherited.admin)?;
+        let mut sockets = Sockets::default();
+        for socket in &bound {
+            socket.share(&mut sockets).map_err(StartError::Inherited)?;
+        }
+        if let Some((listener, _)) = &admin {
+            sockets.add_admin(listener).map_err(StartError::Inherited)?;
+        }
+        start_threads(config, metrics, Listeners { bound, admin, are_files_ours, sockets })
+    }
+}
+
+/// Everything that listens.
+struct Listeners {
+    bound: Vec<Bound>,
+    admin: Option<(std::net::TcpListener, SocketAddr)>,
+    are_files_ours: Arc<AtomicBool>,
+    /// Duplicates for a successor.
+    sockets: Sockets,
+}
+
+fn bind_clients(
+    config: &Config,
+    inherited: Vec<Socket>,
+    are_files_ours: &Arc<AtomicBool>,
+) -> Result<Vec<Bound>, StartError> {
+    if !inherited.is_empty() {
+        return inherited
+            .into_iter()
+            .map(Bound::inherited)
+            .collect::<io::Result<_>>()
+            .map_err(StartError::Inherited);
+    }
+    let mut bound = Vec::new();
+    for address in &config.listen {
+        let listening = |source| StartError::Listen { address: address.clone(), source };
+        bound.extend(listener::bind(address, are_files_ours).map_err(listening)?);
+    }
+    Ok(bound)
+}
+
+fn bind_admin(
+    config: &Config,
+    inherited: Option<std::net::TcpListener>,
+) -> Result<Option<(std::net::TcpListener, SocketAddr)>, StartError> {
+    let Some(address) = config.admin else { return Ok(None) };
+    let refused = |source| StartError::Admin { address, source };
+    let listener = match inherited {
+        Some(listener) => {
+            listener.set_nonblocking(true).map_err(refused)?;
+            listener
+        }
+        None => listener::bind_tcp(address).map_err(refused)?,
+    };
+    let address = listener.local_addr().map_err(refused)?;
+    if !address.ip().is_loopback() && config.admin_token.is_none() {
+        return Err(StartError::OpenAdmin { address });
+    }
+    Ok(Some((listener, address)))
 }
 
 fn start_threads(
     config: &Config,
     metrics: Arc<Metrics>,
-    bound: Vec<Bound>,
-    listen_addrs: Vec<Address>,
-    admin: Option<(std::net::TcpListener, SocketAddr)>,
+    listeners: Listeners,
 ) -> Result<Running, StartError> {
+    let Listeners { bound, admin, are_files_ours, sockets } = listeners;
+    let addresses = bound.iter().map(Bound::address).collect::<io::Result<Vec<_>>>();
+    let listen_addrs = addresses.map_err(StartError::Inherited)?;
     let clock = Clock::start();
     let (sink, messages) = mpsc::channel(BATCHES_MAX);
     let mut threads = Vec::new();
@@ -127,10 +189,18 @@ fn start_threads(
     let (stop, stops) = watch::channel(Stop::No);
     let admin_addr = admin.as_ref().map(|(_, address)| *address);
     let admin = admin.map(|(listener, _)| listener);
-    let control = Control { admin, bound, is_draining, live, state, stops, workers };
+    let control = Control { admin, are_files_ours, bound, is_draining, live, state, stops, workers };
     let control = thread::Builder::new().name("control".into()).spawn(move || control.run());
     threads.push(control.map_err(StartError::Thread)?);
-    Ok(Running { admin_addr, asker: Some(asker), listen_addrs, reloading: Some(reloading), stop, threads })
+    Ok(Running {
+        admin_addr,
+        asker: Some(asker),
+        listen_addrs,
+        reloading: Some(reloading),
+        sockets,
+        stop,
+        threads,
+    })
 }
 
 /// How far a proxy is asked to stop.
@@ -139,6 +209,8 @@ enum Stop {
     No,
     /// No new sessions; the present ones until then.
     Drain(Instant),
+    /// As `Drain`, and the listening sockets belong to a successor.
+    Retire(Instant),
     Now,
 }
 
@@ -150,6 +222,8 @@ pub struct Running {
     listen_addrs: Vec<Address>,
     /// As `asker`.
     reloading: Option<Arc<Reloading>>,
+    /// Duplicates for a successor. Given up with the first word of a stop, or nobody would refuse new clients.
+    sockets: Sockets,
     stop: watch::Sender<Stop>,
     threads: Vec<JoinHandle<()>>,
 }
@@ -209,11 +283,26 @@ impl Running {
     }
 
     /// Stops accepting, lets sessions end for at most `timeout`, then ends everything and waits for it.
-    pub fn shutdown(mut self, timeout: Duration) {
+    pub fn shutdown(self, timeout: Duration) {
+        self.end(Stop::Drain(Instant::now() + timeout));
+    }
+
+    /// As [`Running::shutdown`], when a successor serves the listening sockets: they are left alone.
+    pub(crate) fn retire(self, timeout: Duration) {
+        self.end(Stop::Retire(Instant::now() + timeout));
+    }
+
+    /// The listening sockets, for a successor.
+    pub(crate) fn sockets(&self) -> &Sockets {
+        &self.sockets
+    }
+
+    fn end(mut self, how: Stop) {
+        self.sockets = Sockets::default();
         self.stop.send_if_modified(|stop| {
             let is_first = *stop == Stop::No;
             if is_first {
-                *stop = Stop::Drain(Instant::now() + timeout);
+                *stop = how;
             }
             is_first
         });
@@ -250,6 +339,11 @@ fn end_of(thread: JoinHandle<()>) {
 pub struct Stopper(watch::Sender<Stop>);
 
 impl Stopper {
+    /// Gives the sessions of a drain in progress `timeout` from now on.
+    pub fn hurry(&self, timeout: Duration) {
+        self.0.send_replace(Stop::Drain(Instant::now() + timeout));
+    }
+
     /// Ends all sessions at once, a drain in progress too.
     pub fn stop_now(&self) {
         self.0.send_replace(Stop::Now);
@@ -259,6 +353,7 @@ impl Stopper {
 /// What the control thread works with.
 struct Control {
     admin: Option<std::net::TcpListener>,
+    are_files_ours: Arc<AtomicBool>,
     bound: Vec<Bound>,
     is_draining: Arc<AtomicBool>,
     live: Live,
@@ -296,14 +391,18 @@ impl Control {
             })
             .collect();
         drop(dispatcher);
-        if let Some(listener) = self.admin.take() {
-            tokio::spawn(admin::serve(listener, self.state.clone()));
-        }
+        let admin =
+            self.admin.take().map(|listener| tokio::spawn(admin::serve(listener, self.state.clone())));
         tokio::spawn(prober::probe_forever(self.live.clone()));
         let mut stops = self.stops.clone();
         // An error means that `Running` is gone, which also means to stop.
         let _ = stops.wait_for(|stop| *stop != Stop::No).await;
         self.is_draining.store(true, Ordering::Relaxed);
+        if matches!(*stops.borrow(), Stop::Retire(_)) {
+            self.are_files_ours.store(false, Ordering::Relaxed);
+            // Questions are for the successor; what was asked already is answered.
+            admin.inspect(|admin| admin.abort());
+        }
         for acceptor in acceptors {
             acceptor.abort();
             let _ = acceptor.await;
@@ -319,7 +418,7 @@ impl Control {
         }
         while sessions() > 0 {
             match *stops.borrow() {
-                Stop::Drain(deadline) if Instant::now() < deadline => {}
+                Stop::Drain(deadline) | Stop::Retire(deadline) if Instant::now() < deadline => {}
                 _ => break,
             }
             sleep(DRAIN_POLL).await;

@@ -18,6 +18,11 @@ pub(crate) fn reloading() {
     }
 }
 
+/// Another process serves from now on.
+pub(crate) fn succeeded_by(process: u32) {
+    tell(&[NotifyState::MainPid(process)]);
+}
+
 /// No new sessions; the present ones may finish.
 pub(crate) fn stopping() {
     tell(&[NotifyState::Stopping]);

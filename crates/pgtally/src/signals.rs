@@ -1,0 +1,133 @@
+//! A running proxy and the signals it gets.
+//!
+//! SIGHUP reloads the configuration. SIGUSR2 starts the program anew with the listening sockets, and once that serves,
+//! this process takes no more clients and ends with its last session. SIGTERM and SIGINT drain, and end everything when
+//! they come again.
+
+use std::io;
+use std::time::Duration;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::spawn_blocking;
+use tracing::{error, info};
+
+use crate::handover::{Predecessor, Program};
+use crate::logging::with_causes;
+use crate::proxy::Running;
+use crate::reload::Reloader;
+use crate::service_manager;
+
+/// Why a process stops.
+#[derive(Clone, Copy, PartialEq)]
+enum Stop {
+    Asked,
+    /// Another process serves in its place.
+    Succeeded,
+}
+
+struct Signals {
+    hang_up: Signal,
+    interrupt: Signal,
+    terminate: Signal,
+    upgrade: Signal,
+}
+
+impl Signals {
+    fn listen() -> io::Result<Self> {
+        Ok(Self {
+            hang_up: signal(SignalKind::hangup())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            upgrade: signal(SignalKind::user_defined2())?,
+        })
+    }
+
+    async fn stop(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+/// Serves until a signal has ended it. When every signal will be heard, `announce`s it and relieves `predecessor`.
+pub(crate) fn serve(
+    running: Running,
+    program: &Program,
+    predecessor: Option<Predecessor>,
+    announce: impl FnOnce(&Running),
+) -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let mut signals = Signals::listen()?;
+        announce(&running);
+        if let Some(predecessor) = predecessor {
+            predecessor.relieve();
+        }
+        service_manager::ready();
+        let reloader = running.reloader();
+        let stop = until_stop(&running, &reloader, &mut signals, program).await;
+        end(running, stop, &reloader, &mut signals).await;
+        Ok(())
+    })
+}
+
+async fn until_stop(
+    running: &Running,
+    reloader: &Reloader,
+    signals: &mut Signals,
+    program: &Program,
+) -> Stop {
+    loop {
+        tokio::select! {
+            _ = signals.terminate.recv() => return Stop::Asked,
+            _ = signals.interrupt.recv() => return Stop::Asked,
+            _ = signals.hang_up.recv() => {
+                service_manager::reloading();
+                // What was wrong is in the log.
+                let _ = reloader.reload().await;
+                service_manager::ready();
+            }
+            _ = signals.upgrade.recv() => match program.succeed(running.sockets()).await {
+                Ok(process) => {
+                    info!(process, "upgraded: a new process serves");
+                    service_manager::succeeded_by(process);
+                    return Stop::Succeeded;
+                }
+                Err(error) => error!(error = with_causes(&error), "not upgraded: this process goes on"),
+            },
+        }
+    }
+}
+
+async fn end(running: Running, stop: Stop, reloader: &Reloader, signals: &mut Signals) {
+    let config = reloader.config().await;
+    let drain = config.as_ref().map_or(Duration::ZERO, |config| config.drain_timeout);
+    let upgrade = config.map_or(Duration::ZERO, |config| config.upgrade_timeout);
+    let stopper = running.stopper();
+    let mut stopped = match stop {
+        Stop::Asked => {
+            service_manager::stopping();
+            info!(timeout = ?drain, "stopping; a second signal ends at once");
+            spawn_blocking(move || running.shutdown(drain))
+        }
+        Stop::Succeeded => {
+            info!(timeout = ?upgrade, "this process ends with its last session");
+            spawn_blocking(move || running.retire(upgrade))
+        }
+    };
+    let mut is_hurried = stop == Stop::Asked;
+    loop {
+        tokio::select! {
+            _ = &mut stopped => return,
+            () = signals.stop() => {
+                if is_hurried {
+                    stopper.stop_now();
+                } else {
+                    stopper.hurry(drain);
+                }
+                is_hurried = true;
+            }
+        }
+    }
+}
