@@ -9,6 +9,7 @@ mod effective;
 mod layers;
 mod reload;
 mod secret;
+mod security;
 mod values;
 
 use std::net::SocketAddr;
@@ -27,6 +28,8 @@ use self::layers::Layers;
 pub use self::layers::{ConfigError, ConfigErrors};
 pub use self::reload::Reloaded;
 pub use self::secret::Secret;
+pub(crate) use self::security::error;
+pub use self::security::{AuthMode, AuthSettings, ClientTls, Negotiation, Roots, TlsSettings, UpstreamTls};
 use self::values::{
     admin_address, client_addr_form, duration, log_format, log_level, mode, network, optional_duration,
     repeats_min, session_attrs, sessions_max, some_text, switch, tag_name, token, workers,
@@ -66,6 +69,10 @@ pub struct Config {
     pub proxy_header_from: Vec<IpNet>,
     /// How the server is told the client's address.
     pub client_addr: ClientAddrForm,
+    /// TLS on both legs.
+    pub tls: TlsSettings,
+    /// Who checks clients' passwords.
+    pub auth: AuthSettings,
     /// Where metrics and the API are served; `None` switches them off.
     pub admin: Option<SocketAddr>,
     /// Bearer token of the admin listener.
@@ -230,6 +237,8 @@ impl Config {
         if let Some(attrs) = layers.texts("relay.upstream").iter().find_map(attrs) {
             layers.default_from("relay.target_session_attrs", &attrs, "relay.upstream");
         }
+        // Before the upstream: its URL may name the mode of TLS.
+        let tls = security::tls_settings(layers);
         let default_workers = available_parallelism().map_or(1, usize::from).to_string();
         Self {
             listen: layers.list("relay.listen", parse_listen).unwrap_or_default(),
@@ -256,6 +265,8 @@ impl Config {
             has_proxy_header: layers.or("relay.proxy_protocol", "off", switch),
             proxy_header_from: layers.list("relay.proxy_protocol_from", network).unwrap_or_default(),
             client_addr: layers.or("relay.client_addr", "off", client_addr_form),
+            tls,
+            auth: security::auth_settings(layers),
             admin: layers.or("admin.listen", DEFAULT_ADMIN, admin_address),
             admin_token: layers.secret("admin.token", token),
             observer: observer_settings(layers),
@@ -313,6 +324,7 @@ fn contradictions(config: &Config) -> Vec<ConfigError> {
             "set relay.proxy_protocol = \"on\", or remove it",
         );
     }
+    errors.extend(security::contradictions(config));
     errors
 }
 

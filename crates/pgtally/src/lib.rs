@@ -8,6 +8,7 @@ mod admin;
 mod admission;
 mod aggregator;
 mod api;
+mod auth;
 mod cancel;
 pub mod cli;
 mod client_addr;
@@ -21,6 +22,7 @@ mod limits;
 mod listener;
 mod live;
 mod logging;
+mod login;
 mod metrics;
 mod observe;
 mod prober;
@@ -29,12 +31,14 @@ mod proxy_header;
 mod relay;
 mod reload;
 pub mod report;
+mod security;
 mod service_manager;
 mod session;
 mod signals;
 mod slots;
 mod socket;
 mod startup;
+mod tls;
 mod upstreams;
 mod worker;
 
@@ -43,9 +47,10 @@ pub use api::{
     TimelineView,
 };
 pub use config::{
-    ClientAddrForm, Config, ConfigError, ConfigErrors, DEFAULT_ADMIN, DEFAULT_LISTEN, DEFAULT_UPSTREAM,
-    Effective, Flag, LogFormat, ProbeAccount, Reloaded, Secret, SessionAttrs, SessionLimits, SocketSettings,
-    parse_listen, parse_upstreams,
+    AuthMode, AuthSettings, ClientAddrForm, ClientTls, Config, ConfigError, ConfigErrors, DEFAULT_ADMIN,
+    DEFAULT_LISTEN, DEFAULT_UPSTREAM, Effective, Flag, LogFormat, Negotiation, ProbeAccount, Reloaded, Roots,
+    Secret, SessionAttrs, SessionLimits, SocketSettings, TlsSettings, UpstreamTls, parse_listen,
+    parse_upstreams,
 };
 pub use handover::Inherited;
 pub use proxy::{Proxy, Running, StartError, Stopper};

@@ -8,8 +8,11 @@ use tokio::sync::watch;
 
 use crate::admission::Admission;
 use crate::clock::Clock;
-use crate::config::{ClientAddrForm, Config, ProbeAccount, Secret, SessionLimits, SocketSettings};
+use crate::config::{
+    ClientAddrForm, Config, ConfigErrors, ProbeAccount, Secret, SessionLimits, SocketSettings,
+};
 use crate::metrics::Metrics;
+use crate::security::Snapshot;
 use crate::upstreams::Upstreams;
 
 /// What a session needs until its worker has it, and whatever else a reload replaces.
@@ -23,6 +26,7 @@ pub(crate) struct StartupSetting {
     pub(crate) probe: Option<ProbeAccount>,
     pub(crate) probe_interval: Duration,
     pub(crate) proxy_header: Option<ProxyHeaderSetting>,
+    pub(crate) security: Arc<Snapshot>,
     pub(crate) socket: SocketSettings,
     pub(crate) startup_timeout: Duration,
     pub(crate) upstreams: Upstreams,
@@ -35,15 +39,24 @@ pub(crate) struct ProxyHeaderSetting {
 
 impl StartupSetting {
     /// The first snapshot.
-    pub(crate) fn first(config: &Config, clock: Clock, metrics: Arc<Metrics>) -> Self {
+    ///
+    /// # Errors
+    /// When a file it names is of no use.
+    pub(crate) fn first(config: &Config, clock: Clock, metrics: Arc<Metrics>) -> Result<Self, ConfigErrors> {
         let upstreams = Upstreams::new(&config.upstreams, config.session_attrs, None);
-        Self::with(config, clock, metrics, Arc::default(), upstreams)
+        let security = Snapshot::first(config)?;
+        Ok(Self::with(config, clock, metrics, Arc::default(), security, upstreams))
     }
 
     /// The snapshot after this one.
-    pub(crate) fn next(&self, config: &Config) -> Self {
+    ///
+    /// # Errors
+    /// When a file it names is of no use.
+    pub(crate) fn next(&self, config: &Config) -> Result<Self, ConfigErrors> {
         let upstreams = Upstreams::new(&config.upstreams, config.session_attrs, Some(&self.upstreams));
-        Self::with(config, self.clock, Arc::clone(&self.metrics), Arc::clone(&self.admission), upstreams)
+        let security = self.security.next(config)?;
+        let (metrics, admission) = (Arc::clone(&self.metrics), Arc::clone(&self.admission));
+        Ok(Self::with(config, self.clock, metrics, admission, security, upstreams))
     }
 
     fn with(
@@ -51,6 +64,7 @@ impl StartupSetting {
         clock: Clock,
         metrics: Arc<Metrics>,
         admission: Arc<Admission>,
+        security: Snapshot,
         upstreams: Upstreams,
     ) -> Self {
         Self {
@@ -65,6 +79,7 @@ impl StartupSetting {
             proxy_header: config
                 .has_proxy_header
                 .then(|| ProxyHeaderSetting { from: config.proxy_header_from.clone() }),
+            security: Arc::new(security),
             socket: config.socket,
             startup_timeout: config.startup_timeout,
             upstreams,

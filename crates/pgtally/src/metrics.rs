@@ -40,6 +40,7 @@ const BLIND_BY_SHELL: [&str; 4] = ["analysis_off", "panic", "replication", "star
 pub(crate) struct Metrics {
     registry: Registry,
     pub(crate) aggregator_restarts: IntCounter,
+    pub(crate) auth_failures: IntCounterVec,
     pub(crate) cancel_requests: IntCounterVec,
     pub(crate) config_reloads: IntCounterVec,
     pub(crate) connections_closed: IntCounterVec,
@@ -69,6 +70,7 @@ pub(crate) struct Metrics {
     pub(crate) statement_errors: IntCounterVec,
     pub(crate) statement_rows: IntCounterVec,
     pub(crate) statement_seconds: CounterVec,
+    pub(crate) tls_handshakes: IntCounterVec,
     pub(crate) upstream_connect: Histogram,
     upstream_up: IntGauge,
     pub(crate) upstreams: IntGaugeVec,
@@ -96,6 +98,11 @@ impl Metrics {
         let metrics = Self {
             aggregator_restarts: make
                 .counter("aggregator_restarts_total", "Restarts of the aggregator with empty state")?,
+            auth_failures: make.counters(
+                "auth_failures_total",
+                "Logins that pgtally itself refused or could not finish, by side and reason",
+                &["side", "reason"],
+            )?,
             cancel_requests: make.counters(
                 "cancel_requests_total",
                 "CancelRequests, by result",
@@ -215,6 +222,11 @@ impl Metrics {
                 "statement_seconds_total",
                 "Time from sending to completion of a shape's executions",
                 &["fingerprint"],
+            )?,
+            tls_handshakes: make.counters(
+                "tls_handshakes_total",
+                "TLS handshakes with clients and with the upstream, by result",
+                &["side", "result"],
             )?,
             upstream_connect: make.histogram(
                 "upstream_connect_seconds",

@@ -19,7 +19,7 @@ use crate::admin::{self, AdminState};
 use crate::aggregator;
 use crate::api::{Asker, FindingsAnswer, RequestsAnswer};
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, ConfigErrors};
 use crate::handover::{Inherited, Socket, Sockets};
 use crate::limits::BATCHES_MAX;
 use crate::listener::{self, Bound, Dispatcher};
@@ -44,6 +44,9 @@ pub enum StartError {
         /// What the system said.
         source: io::Error,
     },
+    /// A file named by the configuration is no longer what it was when the configuration was read.
+    #[error("the configuration is not usable")]
+    Config(#[from] ConfigErrors),
     /// A socket from another process is of no use.
     #[error("cannot use the listening sockets that were handed over")]
     Inherited(#[source] io::Error),
@@ -176,7 +179,7 @@ fn start_threads(
         threads.push(thread);
     }
     let is_draining = Arc::new(AtomicBool::new(false));
-    let first = StartupSetting::first(config, clock, Arc::clone(&metrics));
+    let first = StartupSetting::first(config, clock, Arc::clone(&metrics))?;
     let (next, live) = watch::channel(Arc::new(first));
     let reloading = Reloading::new(config, next, Arc::clone(&metrics), sink.clone());
     let asker = Asker { clock, metrics, sink, workers: workers.clone() };

@@ -152,7 +152,7 @@ impl Direction {
         Ok(())
     }
 
-    /// Writes what is owed.
+    /// Writes what is owed, and what TLS still holds: it takes more than its socket does.
     fn poll_pay(&mut self, writer: &mut Stream, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while let Some(rest) = self.owed.get(self.paid..).filter(|rest| !rest.is_empty()) {
             let written = ready!(Pin::new(&mut *writer).poll_write(cx, rest))?;
@@ -165,7 +165,7 @@ impl Direction {
             self.owed = Vec::new();
             self.paid = 0;
         }
-        Poll::Ready(Ok(()))
+        Pin::new(writer).poll_flush(cx)
     }
 
     fn end(&mut self) {

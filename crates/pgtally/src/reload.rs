@@ -106,7 +106,7 @@ impl Reloading {
         // Files may be slow; this may be the thread that accepts connections.
         let read = spawn_blocking(move || old.reread().and_then(|new| old.merged_with(new)));
         let (config, reloaded) = read.await.map_err(|_| ReloadError::Stopping)??;
-        let next = self.live.borrow().next(&config);
+        let next = self.live.borrow().next(&config)?;
         self.sink
             .send(Message::Settings(Box::new(config.findings.clone())))
             .await

@@ -1,9 +1,10 @@
-//! TCP and Unix stream sockets behind one type, so that a session does not care which it has.
+//! TCP, Unix and TLS streams behind one type, so that a session does not care which it has.
 //!
-//! An enum, not `Box<dyn …>`: two known cases, no indirect call in the hot loop.
+//! An enum, not `Box<dyn …>`: three known cases, no indirect call in the hot loop.
 
 use std::fmt;
 use std::io;
+use std::mem::MaybeUninit;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -13,6 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
 use crate::config::SocketSettings;
+use crate::tls::TlsStream;
 
 /// Where a peer listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,10 +35,12 @@ impl fmt::Display for Address {
     }
 }
 
-/// A connected stream socket.
+/// A connected stream.
 #[derive(Debug)]
 pub(crate) enum Stream {
     Tcp(TcpStream),
+    /// Boxed: it is far bigger than the others, and an idle plain session should own next to nothing.
+    Tls(Box<TlsStream>),
     Unix(UnixStream),
 }
 
@@ -60,10 +64,38 @@ impl Stream {
         let _ = socket.set_tcp_user_timeout(settings.tcp_user_timeout);
     }
 
+    pub(crate) fn is_tls(&self) -> bool {
+        matches!(self, Self::Tls(_))
+    }
+
+    /// Whether it stays inside the machine, where nobody needs TLS and PostgreSQL has none.
+    pub(crate) fn is_unix(&self) -> bool {
+        match self {
+            Self::Tcp(_) => false,
+            Self::Tls(stream) => stream.socket().is_some_and(Self::is_unix),
+            Self::Unix(_) => true,
+        }
+    }
+
+    /// Whether bytes have arrived at a plain socket that nobody has read.
+    pub(crate) fn has_unread(&self) -> bool {
+        let mut byte = [MaybeUninit::uninit()];
+        let peeked = match self {
+            Self::Tcp(stream) => SockRef::from(stream).peek(&mut byte),
+            Self::Tls(_) => return false,
+            Self::Unix(stream) => SockRef::from(stream).peek(&mut byte),
+        };
+        peeked.is_ok_and(|count| count > 0)
+    }
+
     /// Takes the socket off its runtime. What has arrived and was not read stays in it.
     pub(crate) fn detach(self) -> io::Result<Detached> {
         match self {
             Self::Tcp(stream) => stream.into_std().map(Detached::Tcp),
+            Self::Tls(mut stream) => {
+                let socket = stream.take().ok_or(io::ErrorKind::NotConnected)?;
+                Ok(Detached::Tls(stream, Box::new(socket.detach()?)))
+            }
             Self::Unix(stream) => stream.into_std().map(Detached::Unix),
         }
     }
@@ -72,6 +104,10 @@ impl Stream {
     pub(crate) fn adopt(detached: Detached) -> io::Result<Self> {
         match detached {
             Detached::Tcp(stream) => TcpStream::from_std(stream).map(Self::Tcp),
+            Detached::Tls(mut stream, socket) => {
+                stream.put(Self::adopt(*socket)?);
+                Ok(Self::Tls(stream))
+            }
             Detached::Unix(stream) => UnixStream::from_std(stream).map(Self::Unix),
         }
     }
@@ -95,6 +131,7 @@ impl From<UnixStream> for Stream {
 #[derive(Debug)]
 pub(crate) enum Detached {
     Tcp(std::net::TcpStream),
+    Tls(Box<TlsStream>, Box<Detached>),
     Unix(std::os::unix::net::UnixStream),
 }
 
@@ -102,6 +139,7 @@ impl AsyncRead for Stream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
+            Self::Tls(stream) => Pin::new(&mut **stream).poll_read(cx, buf),
             Self::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
         }
     }
@@ -111,18 +149,23 @@ impl AsyncWrite for Stream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_write(cx, buf),
+            Self::Tls(stream) => Pin::new(&mut **stream).poll_write(cx, buf),
             Self::Unix(stream) => Pin::new(stream).poll_write(cx, buf),
         }
     }
 
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // Sockets have no buffer of ours to flush.
-        Poll::Ready(Ok(()))
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tls(stream) => Pin::new(&mut **stream).poll_flush(cx),
+            // Sockets have no buffer of ours to flush.
+            Self::Tcp(_) | Self::Unix(_) => Poll::Ready(Ok(())),
+        }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Tls(stream) => Pin::new(&mut **stream).poll_shutdown(cx),
             Self::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }

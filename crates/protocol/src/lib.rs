@@ -1,12 +1,13 @@
 //! The PostgreSQL version 3 wire protocol as an observer needs it: bytes → frames → conversation.
 //!
 //! * [`startup`]: the untagged packets before a session begins.
+//! * [`sasl`]: what is said while a client proves who it is.
 //! * [`FrameReader`]: cuts a byte stream into frames across arbitrary chunk splits, keeping only a bounded prefix
 //!   of each body.
 //! * [`frontend`] and [`backend`]: borrowed views of the few message bodies that anything reads.
 //! * [`Conversation`]: pairs both directions, so that every answer finds the message that asked for it.
 //!
-//! Deliberately absent: encoding (pgtally forwards the bytes it read), sockets, clocks, and any knowledge of SQL.
+//! Deliberately absent: encoding (pgtally forwards the bytes it read; SASL is the exception), sockets, clocks, and any knowledge of SQL.
 //! Message layouts: <https://www.postgresql.org/docs/current/protocol-message-formats.html>.
 //!
 //! Read next: `frame.rs`, then `conversation.rs`.
@@ -14,6 +15,7 @@
 pub mod backend;
 pub mod frontend;
 pub mod limits;
+pub mod sasl;
 pub mod startup;
 
 mod conversation;

@@ -1,0 +1,120 @@
+//! Where verifiers come from: a file, or a question to the server.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use thiserror::Error;
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+
+use super::query::{Account, QueryError};
+use super::scram::{ITERATIONS_DEFAULT, MockSecret, Verifier};
+use super::userlist;
+use crate::config::AuthSettings;
+use crate::socket::Address;
+use crate::tls::{Unusable, UpstreamLeg};
+
+/// Longest file of verifiers that is read.
+const FILE_BYTES_MAX: u64 = 32 * 1024 * 1024;
+/// Questions for verifiers that run at the same time. More clients wait: they may not take all of the server's slots.
+const LOOKUPS_MAX: usize = 4;
+/// Time a question may take, its wait for a slot and its connection included.
+const LOOKUP_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// The server that is asked, with its TLS.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Route<'a> {
+    pub(crate) address: &'a Address,
+    pub(crate) tls: Option<&'a UpstreamLeg>,
+}
+
+/// Why no verifier could be looked up.
+#[derive(Debug, Error)]
+pub(crate) enum LookupError {
+    /// No upstream is what sessions want.
+    #[error("there is no server to ask")]
+    NoServer,
+    /// What `auth.auth_query` ran into.
+    #[error("auth.auth_query failed")]
+    Query(#[from] QueryError),
+    /// It took too long.
+    #[error("auth.auth_query took too long")]
+    TimedOut,
+}
+
+/// The verifiers of all users.
+#[derive(Debug)]
+pub(crate) struct Verifiers {
+    source: Source,
+    mock: Arc<MockSecret>,
+}
+
+#[derive(Debug)]
+enum Source {
+    File {
+        users: HashMap<String, Verifier>,
+        /// Rounds that mocks claim: what most users have.
+        iterations: u32,
+    },
+    Query {
+        account: Account,
+        slots: Semaphore,
+    },
+}
+
+impl Verifiers {
+    /// Reads the file, or how to ask.
+    ///
+    /// # Errors
+    /// When the file cannot be used.
+    pub(crate) fn load(settings: &AuthSettings, mock: Arc<MockSecret>) -> Result<Self, Unusable> {
+        let unusable = |problem: String| Unusable { setting: "auth.auth_file", problem };
+        let source = match &settings.auth_file {
+            Some(path) => {
+                let unreadable = |error| unusable(format!("cannot be read: {error}"));
+                if std::fs::metadata(path).map_err(unreadable)?.len() > FILE_BYTES_MAX {
+                    return Err(unusable(format!("has more than {FILE_BYTES_MAX} bytes")));
+                }
+                let text = std::fs::read_to_string(path).map_err(unreadable)?;
+                let users = userlist::parse(&text).map_err(unusable)?;
+                Source::File { iterations: usual_iterations(&users), users }
+            }
+            None => Source::Query { account: Account::new(settings), slots: Semaphore::new(LOOKUPS_MAX) },
+        };
+        Ok(Self { source, mock })
+    }
+
+    /// The verifier of `user`: of one who does not exist, one that nothing fits.
+    ///
+    /// # Errors
+    /// When the server could not be asked.
+    pub(super) async fn of(&self, user: &str, route: Option<Route<'_>>) -> Result<Verifier, LookupError> {
+        match &self.source {
+            Source::File { users, iterations } => {
+                let mock = || Verifier::mock(&self.mock, user.as_bytes(), *iterations);
+                Ok(users.get(user).cloned().unwrap_or_else(mock))
+            }
+            Source::Query { account, slots } => {
+                let route = route.ok_or(LookupError::NoServer)?;
+                let lookup = async {
+                    // Never closed, so a slot always comes.
+                    let _slot = slots.acquire().await;
+                    account.ask(user, route).await
+                };
+                let found =
+                    Box::pin(timeout(LOOKUP_TIMEOUT, lookup)).await.map_err(|_| LookupError::TimedOut)??;
+                Ok(found.unwrap_or_else(|| Verifier::mock(&self.mock, user.as_bytes(), ITERATIONS_DEFAULT)))
+            }
+        }
+    }
+}
+
+fn usual_iterations(users: &HashMap<String, Verifier>) -> u32 {
+    let mut counts: HashMap<u32, usize> = HashMap::new();
+    for verifier in users.values() {
+        *counts.entry(verifier.iterations).or_default() += 1;
+    }
+    let usual = counts.into_iter().max_by_key(|(iterations, count)| (*count, *iterations));
+    usual.map_or(ITERATIONS_DEFAULT, |(iterations, _)| iterations)
+}
