@@ -69,6 +69,15 @@ fn both_references(a: &str, b: &str) -> Affinity {
     }
 }
 
+/// Whether the column is its table's own key: `id`, or named after the table (`user_id` of `users`).
+pub(crate) fn is_own_key(table: &str, column: &str) -> bool {
+    match Meaning::of(column) {
+        Meaning::Id => true,
+        Meaning::Reference(stem) => is_plural(&fold(table), &stem),
+        Meaning::Other(_) => false,
+    }
+}
+
 /// What a column name means. Names are compared in lower case and without underscores, so that `authorId`,
 /// `author_id` and `AuthorID` are one.
 enum Meaning {
@@ -109,6 +118,13 @@ fn names_table(table: Option<&str>, stem: &str) -> bool {
         || ies.is_some_and(|plural| table.ends_with(&plural))
 }
 
+/// Whether `table` is `stem` or its plural, with nothing before it: `order_items` is not named after items.
+fn is_plural(table: &str, stem: &str) -> bool {
+    let tail = table.strip_prefix(stem);
+    let ies = stem.strip_suffix('y').and_then(|root| table.strip_prefix(root));
+    matches!(tail, Some("" | "s" | "es")) || ies == Some("ies")
+}
+
 fn fold(name: &str) -> String {
     name.chars().filter(|c| *c != '_').flat_map(char::to_lowercase).collect()
 }
@@ -146,6 +162,20 @@ mod tests {
         check("users.id", "users.id", Affinity::Plausible);
         check("likes.post_id", "comments.post_id", Affinity::Strong);
         check("users.email", "invites.email", Affinity::Strong);
+    }
+
+    #[test]
+    fn keys_of_a_table_are_told_from_its_references() {
+        for (table, column, expected) in [
+            ("users", "id", true),
+            ("users", "user_id", true),
+            ("categories", "category_id", true),
+            ("order_items", "item_id", false),
+            ("order_items", "order_id", false),
+            ("posts", "slug", false),
+        ] {
+            assert_eq!(is_own_key(table, column), expected, "{table}.{column}");
+        }
     }
 
     #[test]

@@ -43,11 +43,13 @@ pub(crate) struct ColumnName {
 impl ColumnName {
     /// `table.column`, or the column alone.
     pub(crate) fn display(&self) -> String {
-        match &self.table {
-            Some(table) => format!("{table}.{}", self.column),
-            None => self.column.to_string(),
-        }
+        display(self.table.as_deref(), &self.column)
     }
+}
+
+/// `table.column`, or the column alone.
+pub(crate) fn display(table: Option<&str>, column: &str) -> String {
+    table.map_or_else(|| column.to_owned(), |table| format!("{table}.{column}"))
 }
 
 impl Catalog {

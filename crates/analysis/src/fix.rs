@@ -6,10 +6,13 @@
 //! Deliberately absent: certainty. A wrong guess costs a misleading word, so each dialect asks for two signs.
 
 mod dialect;
+mod words;
 
 use crate::finding::FindingKind;
 use crate::shape::KnownShape;
 pub(crate) use dialect::Orm;
+pub(crate) use words::{chatty_advice, idle_advice, slow_advice};
+use words::{count_then_select, over_fetch, reread, sequential, unbounded};
 
 /// What the advice depends on.
 pub(crate) struct Occasion<'a> {
@@ -24,16 +27,27 @@ pub(crate) struct Occasion<'a> {
     pub(crate) has_rewrite: bool,
     pub(crate) is_parallel: bool,
     pub(crate) spans_transactions: bool,
+    /// The columns the finding is about.
+    pub(crate) columns: &'a [String],
+    /// Rows of the statements.
+    pub(crate) rows: u64,
 }
 
 /// What to do, in one to three sentences.
 pub(crate) fn advice(it: &Occasion<'_>) -> String {
     let orm = Orm::recognise(it.framework, &it.known.shape.text);
     let mut text = match it.kind {
+        FindingKind::CountThenSelect => count_then_select(orm, it.known).to_owned(),
         FindingKind::Duplicate => duplicate(orm, it.spans_transactions).to_owned(),
         FindingKind::NPlusOne => n_plus_one(orm, it),
         FindingKind::NPlusOneWrite => write_loop(orm).to_owned(),
-        FindingKind::SlowStatement => String::new(),
+        FindingKind::OverFetch => over_fetch(orm, it.columns),
+        FindingKind::RereadAfterWrite => reread(orm, it.spans_transactions).to_owned(),
+        FindingKind::SequentialIndependent => sequential(it.known).to_owned(),
+        FindingKind::UnboundedResult => unbounded(orm, it.rows),
+        FindingKind::ChattyRequest | FindingKind::IdleInTransaction | FindingKind::SlowStatement => {
+            String::new()
+        }
     };
     if it.has_rewrite {
         text.push_str(" The rewrite does it in one statement");
@@ -44,18 +58,6 @@ pub(crate) fn advice(it: &Occasion<'_>) -> String {
         text.push_str(" The repeats run side by side on several connections.");
     }
     text
-}
-
-/// What to do about a slow statement; tells the server's time from the rest.
-pub(crate) fn slow_advice(server_ns: u64, transfer_ns: u64, rows: u64) -> String {
-    let ms = |ns: u64| ns / 1_000_000;
-    let times = format!("{} ms to the first byte, {} ms of transfer", ms(server_ns), ms(transfer_ns));
-    let remedy = if transfer_ns > server_ns {
-        "select fewer rows and columns, or page through them"
-    } else {
-        "look at its plan with EXPLAIN (ANALYZE, BUFFERS), and at indexes for the columns it filters by"
-    };
-    format!("{times}, {rows} rows: {remedy}.")
 }
 
 fn n_plus_one(orm: Option<Orm>, it: &Occasion<'_>) -> String {
@@ -176,6 +178,8 @@ mod tests {
             has_rewrite: false,
             is_parallel: false,
             spans_transactions: false,
+            columns: &[],
+            rows: 0,
         }
     }
 
@@ -213,8 +217,9 @@ mod tests {
     #[test]
     fn slow_advice_tells_server_from_transfer() {
         assert!(
-            slow_advice(200_000_000, 1_000_000, 3).starts_with("200 ms to the first byte, 1 ms of transfer")
+            slow_advice(200_000_000, 1_000_000, 3, None)
+                .starts_with("200 ms to the first byte, 1 ms of transfer")
         );
-        assert!(slow_advice(1, 200_000_000, 90_000).contains("fewer rows"));
+        assert!(slow_advice(1, 200_000_000, 90_000, None).contains("fewer rows"));
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod limits;
 
+mod acks;
 mod affinity;
 mod attribution;
 mod catalog;
@@ -10,6 +11,7 @@ mod counters;
 mod execution;
 mod finding;
 mod fix;
+mod history;
 mod linkage;
 mod merge;
 mod observer;
@@ -29,9 +31,11 @@ mod worker;
 #[cfg(test)]
 mod testing;
 
+pub use acks::{Ack, Acks};
 pub use catalog::Catalog;
 pub use counters::{Counters, DURATION_BUCKETS, DatabaseCounters, Dropped, Durations, ShapeCounters};
-pub use finding::{Confidence, Detection, FindingId, FindingKind, Parent, Severity};
+pub use finding::{Confidence, Detection, FindingId, FindingKind, Growth, Parent, Severity, Times};
+pub use history::History;
 pub use merge::{Recorded, Request, StatementSummary};
 pub use observer::SessionObserver;
 pub use record::{
@@ -39,7 +43,7 @@ pub use record::{
     WideColumn,
 };
 pub use rules::evaluate;
-pub use settings::{CriticalTime, FindingSettings};
+pub use settings::{CriticalTime, FindingSettings, GrowthSettings, TimeSettings};
 pub use shape::{KnownShape, Shape};
 pub use store::{Absorbed, Finding, FindingState, FindingStore, TimelineEntry};
 pub use worker::{ObserverSettings, Worker};

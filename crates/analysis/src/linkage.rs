@@ -102,6 +102,12 @@ impl Pool {
         let mut pool = Self { columns: Vec::new(), small_integers: OnceCell::new() };
         let mut results: FxHashMap<(Fingerprint, Layout), usize> = FxHashMap::default();
         for (sent, sample) in samples {
+            // A row that was written and given back is no list to loop over, however many there are of it.
+            let mut is_write =
+                || shape(sample.fingerprint).is_some_and(|known| !known.facts.tables_written.is_empty());
+            if sample.rows <= u64::from(sample.executions) && is_write() {
+                continue;
+            }
             let layout = sample.columns.iter().map(|it| (it.position, it.table_oid, it.attribute)).collect();
             let at = *results.entry((sample.fingerprint, layout)).or_insert(pool.columns.len());
             if at == pool.columns.len() {

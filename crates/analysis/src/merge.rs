@@ -11,7 +11,9 @@ use pgtally_fingerprint::{Fingerprint, Kind};
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::limits::{PARTS_MAX, RECORDS_MAX, SAMPLE_BYTES_MAX};
-use crate::record::{Attribution, KeyValue, Moment, Origin, RequestPart, RowSample, StatementRecord};
+use crate::record::{
+    Attribution, KeyValue, Moment, Origin, Pause, RequestPart, RowSample, StatementRecord, WideColumn,
+};
 
 /// One unit of application work with all its recorded statements.
 #[derive(Clone, Debug)]
@@ -220,6 +222,34 @@ impl Request {
             let keys = part.keys.get(start as usize..).and_then(|keys| keys.get(..usize::from(count)));
             Some(Recorded { session: part.session, statement, keys: keys.unwrap_or_default() })
         })
+    }
+
+    /// Key-like cells of the only row of the recorded statement at `position` in the order of sending.
+    #[must_use]
+    pub fn cells(&self, position: usize) -> &[u32] {
+        let cells = || {
+            let place = self.order.get(position)?;
+            let part = self.parts.get(place.part)?;
+            let (start, count) = part.records.get(place.record)?.cells;
+            part.cells.get(start as usize..)?.get(..usize::from(count))
+        };
+        cells().unwrap_or_default()
+    }
+
+    /// Pauses inside transactions, with the session of each.
+    pub fn pauses(&self) -> impl Iterator<Item = (u64, &Pause)> {
+        self.parts.iter().flat_map(|part| part.pauses.iter().map(|pause| (part.session, pause)))
+    }
+
+    /// Wide columns of the rows that its reads returned.
+    pub fn wide_columns(&self) -> impl Iterator<Item = &WideColumn> {
+        self.parts.iter().flat_map(|part| &part.wide_columns)
+    }
+
+    /// Whether it is the work of a background job: nobody waits for it.
+    #[must_use]
+    pub fn is_background(&self) -> bool {
+        self.origin.is_background()
     }
 
     /// Samples of rows with the moment when the first of their statements was sent. Samples of statements that are

@@ -100,6 +100,7 @@ impl PartRecorder {
         }
         self.has_tagged_route |= tags.route.is_some();
         let origin = &mut self.part.origin;
+        origin.is_job |= tags.is_job;
         fill(&mut origin.framework, tags.framework.as_ref());
         fill(&mut origin.source_location, tags.source_location.as_ref());
     }

@@ -75,6 +75,32 @@ pub struct Origin {
     pub framework: Arc<str>,
     /// Source location from `file`, `code.filepath`+`code.lineno` or `source_location` tags, may be empty.
     pub source_location: Arc<str>,
+    /// A `job` or `job_id` tag names it as a background job.
+    pub is_job: bool,
+}
+
+/// What background workers are called: parts of their `application_name`, in lower case.
+const WORKERS: [&str; 11] = [
+    "celery",
+    "delayed_job",
+    "dramatiq",
+    "good_job",
+    "hangfire",
+    "huey",
+    "oban",
+    "quartz",
+    "resque",
+    "sidekiq",
+    "solid_queue",
+];
+
+impl Origin {
+    /// Whether a background worker ran it, by its tags or by what the program calls itself.
+    #[must_use]
+    pub fn is_background(&self) -> bool {
+        let name = || self.application_name.to_ascii_lowercase();
+        self.is_job || (!self.application_name.is_empty() && WORKERS.iter().any(|it| name().contains(it)))
+    }
 }
 
 /// Part of a request that ran on one session.

@@ -25,7 +25,7 @@ const NOTE_ROWS: &str = "one group of VALUES per row";
 
 /// The statement that does the work of the repeats at once; `key` is the parameter to make a list of.
 pub(crate) fn rewrite(kind: FindingKind, known: &KnownShape, key: Option<u16>) -> Option<Rewrite> {
-    if matches!(kind, FindingKind::Duplicate | FindingKind::SlowStatement) {
+    if !matches!(kind, FindingKind::NPlusOne | FindingKind::NPlusOneWrite) {
         return None;
     }
     let text = Text::new(&known.shape.text)?;

@@ -3,7 +3,7 @@
 //! A finding keeps what the worst request showed, and totals over all. A request that is judged again (a late part
 //! arrived) counts once. Time comes in as seconds of the wall clock, as people read it.
 //!
-//! Deliberately absent: acknowledgements (a file in git) and anything that survives the process.
+//! Deliberately absent: what acknowledgements say (`acks.rs`), and anything that survives the process.
 
 use std::cmp::Reverse;
 use std::collections::VecDeque;
@@ -47,8 +47,14 @@ pub struct Finding {
     pub worst: Detection,
     /// Whether somebody has dealt with it.
     pub state: FindingState,
+    /// The reason that an acknowledgement gives.
+    pub reason: Option<Arc<str>>,
     /// How the worst request was attributed.
     pub attribution: Attribution,
+    /// Where in the application's source the worst request's statements came from, as its tags say.
+    pub source_location: Option<Arc<str>>,
+    /// The worst request was a background job's.
+    pub is_background: bool,
     /// Key of the worst request.
     pub worst_key: Arc<str>,
     /// What the worst request ran, in order, at most [`TIMELINE_MAX`] statements.
@@ -133,6 +139,23 @@ impl FindingStore {
         absorbed
     }
 
+    /// Asks anew for the state of every finding, or of some, and the reason.
+    pub fn judge(
+        &mut self,
+        some: Option<&[FindingId]>,
+        state: impl Fn(&Finding) -> (FindingState, Option<Arc<str>>),
+    ) {
+        let judge = |finding: &mut Finding| (finding.state, finding.reason) = state(finding);
+        match some {
+            Some(ids) => {
+                for id in ids {
+                    self.findings.get_mut(id).map(judge);
+                }
+            }
+            None => self.findings.values_mut().for_each(judge),
+        }
+    }
+
     /// Findings, the most severe first, then the most wasteful.
     #[must_use]
     pub fn sorted(&self) -> Vec<&Finding> {
@@ -192,7 +215,10 @@ impl Finding {
     fn new(request: &Request, detection: Detection, now: u64) -> Self {
         Self {
             state: FindingState::New,
+            reason: None,
             attribution: request.attribution(),
+            source_location: source_location(request),
+            is_background: request.is_background(),
             worst_key: Arc::clone(request.key()),
             timeline: timeline(request),
             requests: 1,
@@ -219,6 +245,8 @@ impl Finding {
         let is_worst_again = *request.key() == self.worst_key;
         if is_worst_again || rank(&detection) > rank(&self.worst) {
             self.attribution = request.attribution();
+            self.source_location = source_location(request);
+            self.is_background = request.is_background();
             self.worst_key = Arc::clone(request.key());
             self.timeline = timeline(request);
             self.worst = detection;
@@ -246,6 +274,10 @@ impl Finding {
 /// What makes one request's evidence better than another's.
 fn rank(detection: &Detection) -> (crate::finding::Severity, u64, u32) {
     (detection.severity, detection.wasted_ns, detection.repeat)
+}
+
+fn source_location(request: &Request) -> Option<Arc<str>> {
+    Some(Arc::clone(&request.origin().source_location)).filter(|location| !location.is_empty())
 }
 
 fn timeline(request: &Request) -> Vec<TimelineEntry> {

@@ -21,6 +21,8 @@ pub(crate) struct TagSet {
     pub(crate) framework: Option<Arc<str>>,
     /// Source location.
     pub(crate) source_location: Option<Arc<str>>,
+    /// A `job` or `job_id` tag is there.
+    pub(crate) is_job: bool,
 }
 
 impl TagSet {
@@ -42,6 +44,7 @@ struct Found {
     routes: [Option<Arc<str>>; 6],
     framework: Option<Arc<str>>,
     locations: [Option<Arc<str>>; 4],
+    is_job: bool,
 }
 
 /// Tags that name the route, most specific first; `controller` is joined with `action`.
@@ -54,6 +57,7 @@ impl Found {
         if value.is_empty() {
             return;
         }
+        self.is_job |= matches!(key, "job" | "job_id");
         let shared = || Arc::from(crate::part::cut(value, NAME_BYTES_MAX));
         if key == "traceparent" {
             self.trace = tags::trace_id(value).map(|trace| format!("trace:{trace}").into());
@@ -87,6 +91,7 @@ impl Found {
             route: route.or(controller).or(http_route).or(view).or(job),
             framework: self.framework,
             source_location: location.or(path).or(file),
+            is_job: self.is_job,
         }
     }
 }

@@ -9,9 +9,11 @@ use pgtally_fingerprint::{Command, Fingerprint, Kind, value};
 
 use crate::catalog::Catalog;
 use crate::finding::Detection;
+use crate::history::History;
 use crate::merge::Request;
 use crate::record::{
-    Attribution, KeyValue, Moment, Origin, RequestPart, RowSample, SampleColumn, StatementRecord,
+    Attribution, KeyValue, Moment, Origin, Pause, RequestPart, RowSample, SampleColumn, StatementRecord,
+    WideColumn,
 };
 use crate::rules;
 use crate::settings::FindingSettings;
@@ -76,6 +78,11 @@ impl Script {
 
     pub(crate) fn session(&mut self, session: u64) -> &mut Self {
         self.part.session = session;
+        self
+    }
+
+    pub(crate) fn route(&mut self, route: &str) -> &mut Self {
+        self.part.route = route.into();
         self
     }
 
@@ -187,7 +194,9 @@ impl Script {
         let known = self.shapes.get(&fingerprint).expect("just added");
         let first_key = self.part.keys.len();
         for (index, elements) in keys.iter().enumerate() {
-            let parameter = known.facts.compared.get(index).map_or(index as u16 + 1, |it| it.parameter);
+            let columns =
+                if known.facts.inserted.is_empty() { &known.facts.compared } else { &known.facts.inserted };
+            let parameter = columns.get(index).map_or(index as u16 + 1, |it| it.parameter);
             let hashes: Vec<u32> = elements.iter().map(|it| hash(*it)).collect();
             self.part.keys.push(KeyValue {
                 parameter,
@@ -279,7 +288,71 @@ impl Script {
         let shapes = |fingerprint| self.shapes.get(&fingerprint).cloned();
         let mut catalog = Catalog::new();
         catalog.learn_request(request, &shapes);
-        rules::evaluate(request, &shapes, &catalog, settings)
+        rules::evaluate(request, &shapes, &catalog, settings, &History::new())
+    }
+
+    /// As [`Script::evaluate`] of a process that remembers earlier requests.
+    pub(crate) fn evaluate_after(&self, history: &History, settings: &FindingSettings) -> Vec<Detection> {
+        let shapes = |fingerprint| self.shapes.get(&fingerprint).cloned();
+        let request = Request::new(self.part());
+        let mut catalog = Catalog::new();
+        catalog.learn_request(&request, &shapes);
+        rules::evaluate(&request, &shapes, &catalog, settings, history)
+    }
+
+    /// Lets the process remember this part.
+    pub(crate) fn remember(&self, history: &mut History) {
+        history.observe(&Request::new(self.part()), &|fingerprint| self.shapes.get(&fingerprint).cloned());
+    }
+
+    /// Cells of the only row of the last statement.
+    pub(crate) fn cells(&mut self, cells: &[i64]) -> &mut Self {
+        let start = self.part.cells.len() as u32;
+        self.part.cells.extend(cells.iter().map(|it| hash(*it)));
+        let record = self.part.records.last_mut().expect("a statement");
+        record.cells = (start, cells.len() as u8);
+        self
+    }
+
+    /// Rows and bytes of the last statement, and the column that makes up most of them.
+    pub(crate) fn wide(&mut self, rows: u64, bytes: u64, column: Option<(u16, u64)>) -> &mut Self {
+        let record = self.part.records.last_mut().expect("a statement");
+        (record.rows, record.bytes) = (rows, bytes);
+        if let Some((position, column_bytes)) = column {
+            let fingerprint = record.fingerprint;
+            let label = "wide".into();
+            let wide =
+                WideColumn { fingerprint, position, label, column_bytes, row_bytes: bytes, executions: 1 };
+            self.part.wide_columns.push(wide);
+        }
+        self
+    }
+
+    /// The last statement was fetched in pieces.
+    pub(crate) fn in_pieces(&mut self) -> &mut Self {
+        self.part.records.last_mut().expect("a statement").is_fetched_in_pieces = true;
+        self
+    }
+
+    /// The client lets the transaction wait after the last statement.
+    pub(crate) fn pause_ms(&mut self, ms: u64, has_written: bool) -> &mut Self {
+        let last = self.part.records.last().expect("a statement");
+        self.part.pauses.push(Pause {
+            transaction: last.transaction,
+            after: last.fingerprint,
+            began: Moment(self.now),
+            waited_ns: ms * MS,
+            has_written,
+        });
+        self.now += ms * MS;
+        self.part.ended = Moment(self.now);
+        self
+    }
+
+    /// A background job ran this.
+    pub(crate) fn background(&mut self) -> &mut Self {
+        self.part.origin.is_job = true;
+        self
     }
 }
 
@@ -304,6 +377,8 @@ fn kind(text: &str) -> Kind {
     match text.split(' ').next() {
         Some("CALL") => Kind::Other,
         Some("COPY") => Kind::Copy,
+        Some("CREATE") => Kind::Ddl,
+        Some("ANALYZE" | "VACUUM") => Kind::Other,
         Some("DELETE") => Kind::Delete,
         Some("INSERT") => Kind::Insert,
         Some("UPDATE") => Kind::Update,

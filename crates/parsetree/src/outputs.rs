@@ -90,7 +90,10 @@ fn is_count(targets: &[Node]) -> bool {
     };
     let counts_rows = match call.args.as_slice() {
         [] => call.agg_star,
-        [argument] => matches!(argument.node, Some(NodeEnum::AConst(_) | NodeEnum::ColumnRef(_) | NodeEnum::ParamRef(_))),
+        [argument] => matches!(
+            argument.node,
+            Some(NodeEnum::AConst(_) | NodeEnum::ColumnRef(_) | NodeEnum::ParamRef(_))
+        ),
         _ => false,
     };
     function_name(call) == Some("count") && counts_rows && call.over.is_none() && call.agg_filter.is_none()

@@ -11,6 +11,7 @@ mod requests;
 mod shapes;
 mod views;
 
+use std::collections::BTreeMap;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -18,8 +19,8 @@ use std::thread;
 use std::time::Duration;
 
 use pgtally_analysis::{
-    Catalog, Counters, Detection, Dropped, FindingSettings, FindingStore, Moment, Request, RequestPart,
-    Shape, evaluate,
+    Catalog, Counters, Detection, Dropped, FindingId, FindingSettings, FindingState, FindingStore, History,
+    Moment, Request, RequestPart, Shape, evaluate,
 };
 use pgtally_fingerprint::Kind;
 use tokio::sync::{mpsc, oneshot};
@@ -123,6 +124,8 @@ struct Aggregator {
     requests: Requests,
     catalog: Catalog,
     findings: FindingStore,
+    /// What the rules remember of earlier requests.
+    history: History,
     labels: Labels,
     /// What had been dropped at the last reset.
     dropped_before: f64,
@@ -139,6 +142,7 @@ impl Aggregator {
             requests: Requests::default(),
             catalog: Catalog::new(),
             findings: FindingStore::new(),
+            history: History::new(),
             dropped_before: 0.0,
         }
     }
@@ -149,6 +153,7 @@ impl Aggregator {
         self.requests = Requests::default();
         self.catalog = Catalog::new();
         self.findings = FindingStore::new();
+        self.history = History::new();
         self.dropped_before = 0.0;
         self.show_open_findings();
     }
@@ -157,14 +162,21 @@ impl Aggregator {
         match message {
             Message::Ask(question) => self.answer(question),
             Message::Batch(batch) => self.take_in(*batch),
-            Message::Settings(settings) => self.settings = *settings,
+            Message::Settings(settings) => {
+                self.settings = *settings;
+                self.judge(None);
+                self.show_open_findings();
+            }
         }
     }
 
     fn answer(&mut self, question: Question) {
         // A caller that stopped waiting is no error.
         let _ = match question {
-            Question::Findings(reply) => reply.send(self.findings_answer()).is_ok(),
+            Question::Findings(reply) => {
+                self.judge(None);
+                reply.send(self.findings_answer()).is_ok()
+            }
             Question::Request { key, open, reply } => reply.send(self.request_answer(&key, open)).is_ok(),
             Question::Requests { route, limit, open, reply } => {
                 reply.send(self.requests_answer(route.as_deref(), limit, open)).is_ok()
@@ -221,7 +233,20 @@ impl Aggregator {
         match step {
             Step::Evaluate => self.evaluate(request, now),
             Step::Late => self.metrics.late_parts.inc(),
-            Step::Record => self.record(request, now),
+            Step::Record => {
+                self.record(request, now);
+                self.remember(request, now);
+            }
+        }
+    }
+
+    /// Lets the rules remember a request. What only the last of many shows, such as growth, shows at once.
+    fn remember(&mut self, request: &Arc<Request>, now: Moment) {
+        let shapes = &self.shapes;
+        self.history.observe(request, &|fingerprint| shapes.known(fingerprint));
+        let settings = self.settings.of(request.route());
+        if self.history.has_grown(request, &settings.growth) {
+            self.evaluate(request, now);
         }
     }
 
@@ -233,21 +258,36 @@ impl Aggregator {
         let shapes = &self.shapes;
         let known = |fingerprint| shapes.known(fingerprint);
         self.catalog.learn_request(request, &known);
-        let detections = evaluate(request, &known, &self.catalog, &self.settings);
+        let detections = evaluate(request, &known, &self.catalog, &self.settings, &self.history);
         if detections.is_empty() {
             return;
         }
         let evicted = self.findings.evicted();
         let absorbed = self.findings.absorb(request, detections, self.clock.unix_seconds(now) as u64);
         self.metrics.dropped_because("findings", self.findings.evicted() - evicted);
+        self.judge(Some(&absorbed.counted));
         for finding in absorbed.counted.iter().filter_map(|id| self.findings.find(*id)) {
             let labels = [finding.worst.kind.name(), severity_name(finding.worst.severity)];
             self.metrics.findings.with_label_values(&labels).inc();
         }
-        for finding in absorbed.opened.iter().filter_map(|id| self.findings.find(*id)) {
+        let opened = absorbed.opened.iter().filter_map(|id| self.findings.find(*id));
+        for finding in opened.filter(|finding| finding.state == FindingState::New) {
             self.log(&finding.worst);
         }
         self.show_open_findings();
+    }
+
+    /// Looks up what the acknowledgements say of every finding, or of some: they expire, and findings grow.
+    fn judge(&mut self, some: Option<&[FindingId]>) {
+        let (acks, shapes) = (&self.settings.acks, &self.shapes);
+        let now = self.clock.unix_seconds(self.clock.now()) as u64;
+        self.findings.judge(some, |finding| {
+            let known = shapes.known(finding.worst.fingerprint);
+            let facts =
+                known.iter().flat_map(|it| it.facts.tables_read.iter().chain(&it.facts.tables_written));
+            let tables: Vec<&str> = facts.map(|table| table.name.as_str()).collect();
+            acks.state(&finding.worst, finding.repeat_max, &tables, now)
+        });
     }
 
     /// One line per new finding: the log is for noticing, the API for reading.
@@ -267,11 +307,15 @@ impl Aggregator {
     }
 
     fn show_open_findings(&self) {
-        self.metrics.findings_open.reset();
+        let mut counts: BTreeMap<[&str; 3], i64> = BTreeMap::new();
         for finding in self.findings.iter() {
             let worst = &finding.worst;
             let labels = [worst.kind.name(), severity_name(worst.severity), finding.state.name()];
-            self.metrics.findings_open.with_label_values(&labels).inc();
+            *counts.entry(labels).or_default() += 1;
+        }
+        self.metrics.findings_open.reset();
+        for (labels, count) in counts {
+            self.metrics.findings_open.with_label_values(&labels).set(count);
         }
     }
 

@@ -31,7 +31,7 @@ pub struct FindingsAnswer {
 }
 
 /// One finding.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct FindingView {
     /// Stable identity, 16 hexadecimal digits.
     pub id: String,
@@ -77,8 +77,50 @@ pub struct FindingView {
     pub fix: String,
     /// One statement in place of the repeats.
     pub rewrite: Option<String>,
+    /// Why it is acknowledged.
+    pub reason: Option<String>,
+    /// Where the time of the repeats went; of a slow statement, of the slowest.
+    pub times: TimesView,
+    /// Whether the repeats ran side by side on several sessions.
+    pub parallel: bool,
+    /// Common to all statements repeated in turns per row of one parent.
+    pub loop_id: Option<String>,
+    /// How the executions grow with the parent's rows over the route's requests, once that is known.
+    pub growth: Option<GrowthView>,
+    /// Columns the finding is about, such as wide ones.
+    pub columns: Vec<String>,
+    /// Rows of the repeats in the worst request.
+    pub rows: u64,
+    /// Bytes of those rows.
+    pub bytes: u64,
+    /// Place in the application's source, as the tags say.
+    pub source_location: Option<String>,
+    /// Whether a background job ran it.
+    pub background: bool,
     /// Key of the worst request, for `/api/v1/requests/{key}`.
     pub request: String,
+}
+
+/// Where time went, in milliseconds.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct TimesView {
+    /// Last byte sent to first byte of the answer: the server's.
+    pub server_ms: f64,
+    /// First byte of the answer to its end: server, network and client.
+    pub transfer_ms: f64,
+    /// The answer before to the sending: the client's.
+    pub client_ms: f64,
+}
+
+/// A regression line over requests.
+#[derive(Clone, Debug, Serialize)]
+pub struct GrowthView {
+    /// Executions per row of the parent.
+    pub slope: f64,
+    /// Share of the variance that the rows explain.
+    pub fit: f64,
+    /// Requests it is drawn through.
+    pub requests: u32,
 }
 
 /// Answer to `GET /api/v1/requests`.
@@ -117,6 +159,8 @@ pub struct RequestView {
     pub duration_ms: f64,
     /// Sessions it ran on.
     pub sessions: usize,
+    /// Whether a background job ran it.
+    pub background: bool,
     /// RFC 3339.
     pub started: String,
     /// What it ran, in order of first use.

@@ -123,6 +123,7 @@ mod tests {
             fix: "load them at once".into(),
             rewrite: None,
             request: "trace:1".into(),
+            ..FindingView::default()
         }
     }
 

@@ -5,11 +5,15 @@ use std::cell::{OnceCell, RefCell};
 use pgtally_fingerprint::{Command, Fingerprint, Kind, ShapeFacts, Table};
 use rustc_hash::{FxHashMap, FxHashSet};
 
+use super::reread::WrittenKeys;
+use super::sequential::SampledValues;
 use crate::affinity::Named;
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, ColumnName};
+use crate::finding::Growth;
+use crate::history::History;
 use crate::linkage::{Child, Keys, Link, Pool};
 use crate::merge::{Recorded, Request};
-use crate::record::{KeyValue, StatementRecord};
+use crate::record::{KeyValue, SampleColumn, StatementRecord};
 use crate::settings::FindingSettings;
 use crate::shape::KnownShape;
 
@@ -24,6 +28,9 @@ pub(super) struct Case<'a> {
     pool: OnceCell<Pool>,
     pub(super) members: Vec<Member<'a>>,
     writes: OnceCell<Vec<(usize, Written)>>,
+    written_keys: OnceCell<WrittenKeys>,
+    sampled_values: OnceCell<SampledValues>,
+    pub(super) history: &'a History,
 }
 
 /// One recorded statement and its place in the request.
@@ -58,6 +65,7 @@ impl<'a> Case<'a> {
         shapes: &'a dyn Fn(Fingerprint) -> Option<KnownShape>,
         catalog: &'a Catalog,
         settings: &'a FindingSettings,
+        history: &'a History,
     ) -> Self {
         let member = |(position, it): (usize, Recorded<'a>)| Member {
             position,
@@ -74,6 +82,9 @@ impl<'a> Case<'a> {
             pool: OnceCell::new(),
             members: request.records().enumerate().map(member).collect(),
             writes: OnceCell::new(),
+            written_keys: OnceCell::new(),
+            sampled_values: OnceCell::new(),
+            history,
         }
     }
 
@@ -100,10 +111,13 @@ impl<'a> Case<'a> {
                 list.push(*member);
             }
         }
-        let fewest =
-            self.settings.linked_repeats_min.min(self.settings.duplicate_repeats_min).max(2) as usize;
-        let lists = lists.into_iter().filter(|list| list.len() >= fewest);
-        lists.filter_map(|members| self.group(members)).collect()
+        lists.into_iter().filter_map(|members| self.group(members)).collect()
+    }
+
+    /// The group of one shape, without its members.
+    pub(super) fn group_of(&self, fingerprint: Fingerprint) -> Option<Group<'a>> {
+        let known = self.shape(fingerprint)?;
+        Some(Group { known, kind: Kind::Select, members: Vec::new() })
     }
 
     fn group(&self, members: Vec<Member<'a>>) -> Option<Group<'a>> {
@@ -123,6 +137,43 @@ impl<'a> Case<'a> {
             Child { fingerprint: group.known.shape.fingerprint, second_sent: members.get(1)?.statement.sent };
         let keys = Keys { column, distinct: &keys.distinct };
         pool.link(&child, &keys, self.settings.coverage_min)
+    }
+
+    /// The best name of a result column.
+    pub(super) fn column_name(&self, known: &KnownShape, column: &SampleColumn) -> ColumnName {
+        self.catalog.name(&self.request.origin().database, Some(&known.facts), column)
+    }
+
+    /// How the executions of `child` depend on the rows of `parent` over the route's requests.
+    pub(super) fn growth(&self, parent: Option<Fingerprint>, child: Fingerprint) -> Option<Growth> {
+        self.history.growth(self.request.route(), parent, child, &self.settings.growth)
+    }
+
+    /// The read of this shape as a parent without a column.
+    pub(super) fn list_of(&self, fingerprint: Fingerprint) -> Link {
+        let members = self.members.iter().filter(|it| it.statement.fingerprint == fingerprint);
+        let (rows, executions) = members.fold((0_u64, 0_u32), |(rows, executions), it| {
+            (rows.saturating_add(it.statement.rows), executions.saturating_add(1))
+        });
+        Link { fingerprint, column: String::new(), rows, executions, score: 0 }
+    }
+
+    /// Keys of rows the request has written.
+    pub(super) fn written_keys(&self) -> &WrittenKeys {
+        self.written_keys.get_or_init(|| WrittenKeys::of(self, self.request))
+    }
+
+    /// Values of all sampled rows of a shape.
+    pub(super) fn sampled_values(&self, fingerprint: Fingerprint) -> impl Iterator<Item = u32> + '_ {
+        let all = self.sampled_values.get_or_init(|| {
+            let mut all = SampledValues::default();
+            for (_, sample) in self.request.samples() {
+                let values = sample.values.iter().filter(|value| **value != 0);
+                all.entry(sample.fingerprint).or_default().extend(values);
+            }
+            all
+        });
+        all.get(&fingerprint).into_iter().flatten().copied()
     }
 
     /// Places of the statements that write, and what.
@@ -184,6 +235,15 @@ pub(super) fn has_list_key(keys: &[KeyList]) -> bool {
     keys.iter().any(|key| key.is_list)
 }
 
+/// Whether any key parameter is a list, whether it varies or not.
+pub(super) fn has_list_key_anywhere(members: &[Member<'_>], list_elements_min: u32) -> bool {
+    let width = members.first().map_or(0, |member| member.keys.len());
+    (0..width).any(|index| {
+        let values: Vec<&KeyValue> = members.iter().filter_map(|member| member.keys.get(index)).collect();
+        is_list(&values, list_elements_min)
+    })
+}
+
 /// Whether all key parameters are lists.
 pub(super) fn has_only_list_keys(members: &[Member<'_>], list_elements_min: u32) -> bool {
     let width = members.first().map_or(0, |member| member.keys.len());
@@ -225,7 +285,7 @@ fn median(values: impl Iterator<Item = u64>) -> u64 {
 }
 
 impl Written {
-    fn by(kind: Kind, known: Option<&KnownShape>) -> Self {
+    pub(super) fn by(kind: Kind, known: Option<&KnownShape>) -> Self {
         let facts = known.map(|known| &*known.facts).filter(|facts| facts.is_parsed);
         match (kind, facts) {
             (Kind::Tx, _) => Self::Nothing,

@@ -1,6 +1,9 @@
 //! `n_plus_one`: one read repeated with the values of another's column (proven, high), or with many distinct keys
 //! from anywhere (medium).
 //!
+//! Where the number of executions grows with the rows of an earlier read over many requests, it is a loop however few
+//! they are in this one.
+//!
 //! Statements that differ in anything but keys (a LIMIT, an OFFSET, a range) are judged apart: pages and periods never
 //! add up to a loop, the same loop for two periods does.
 
@@ -13,6 +16,16 @@ use crate::linkage::Link;
 use rustc_hash::FxHashMap;
 
 pub(super) fn find(case: &Case<'_>, group: &Group<'_>) -> Vec<Draft> {
+    let mut drafts = by_request(case, group);
+    for draft in &mut drafts {
+        let it = &mut draft.detection;
+        let parent = it.parent.as_ref().map(|parent| parent.fingerprint);
+        it.growth = case.growth(parent, it.fingerprint);
+    }
+    drafts
+}
+
+fn by_request(case: &Case<'_>, group: &Group<'_>) -> Vec<Draft> {
     if !group.is_read() || group.is_exempt() || group.known.facts.is_volatile {
         return Vec::new();
     }
@@ -39,7 +52,10 @@ fn by_other_parameters<'a>(members: &[Member<'a>]) -> Vec<Vec<Member<'a>>> {
 fn judge(case: &Case<'_>, group: &Group<'_>, members: &[Member<'_>]) -> Option<Draft> {
     let settings = case.settings;
     let repeat = u32::try_from(members.len()).unwrap_or(u32::MAX);
+    let fingerprint = group.known.shape.fingerprint;
+    let growing = case.history.grows_with(case.request.route(), fingerprint, &settings.growth);
     let fewest = settings.linked_repeats_min.min(settings.unlinked_repeats_min);
+    let fewest = if growing.is_some() { 2 } else { fewest };
     if repeat < fewest || !are_round_trips(members, 2) {
         return None;
     }
@@ -48,13 +64,24 @@ fn judge(case: &Case<'_>, group: &Group<'_>, members: &[Member<'_>]) -> Option<D
         return None;
     }
     let distinct = distinct_keys(members);
-    if repeat >= settings.linked_repeats_min
+    if (repeat >= settings.linked_repeats_min || growing.is_some())
         && let Some((link, parameter)) = link(case, group, members, &keys)
     {
         let verdict = Verdict {
             kind: FindingKind::NPlusOne,
             confidence: Confidence::High,
             link: Some((link, parameter)),
+            distinct,
+            key: only(&keys),
+        };
+        return Some(Draft::new(case, group, &[members], verdict));
+    }
+    if let Some((parent, _)) = growing {
+        let link = Link { fingerprint: parent, ..case.list_of(parent) };
+        let verdict = Verdict {
+            kind: FindingKind::NPlusOne,
+            confidence: Confidence::Medium,
+            link: Some((link, 0)),
             distinct,
             key: only(&keys),
         };

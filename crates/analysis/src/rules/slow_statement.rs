@@ -1,5 +1,6 @@
 //! `slow_statement`: one statement that takes longer than it may, whatever else the request does.
 //!
+//! Or several times longer than its own 95th percentile, once that is known, from the warning line on.
 //! The time to the first byte is the server's. The time from there to the end is shared by server, network and
 //! client, so it counts, but the advice tells the two apart.
 
@@ -8,16 +9,25 @@ use rustc_hash::FxHashMap;
 
 use super::case::{Case, Member};
 use super::draft::Draft;
-use crate::finding::{Confidence, Detection, FindingId, FindingKind, Severity};
+use crate::finding::{FindingKind, Severity, Times};
 use crate::fix;
 use crate::record::StatementRecord;
 use crate::shape::KnownShape;
 
 pub(super) fn find(case: &Case<'_>) -> Vec<Draft> {
-    let Some(slow_ns) = case.settings.slow_ns else { return Vec::new() };
+    let settings = case.settings;
+    let Some(slow_ns) = settings.slow_ns else { return Vec::new() };
+    let unusual_ns = settings.slow_unusual_ns.min(slow_ns);
+    let is_slow = |member: &&Member<'_>| {
+        let duration_ns = duration_ns(member.statement);
+        duration_ns >= slow_ns
+            || (duration_ns >= unusual_ns
+                && p95_ns(case, member.statement.fingerprint)
+                    .is_some_and(|p95| duration_ns > p95.saturating_mul(settings.slow_unusual_factor)))
+    };
     let mut slow: Vec<(Fingerprint, Vec<Member<'_>>)> = Vec::new();
     let mut index: FxHashMap<Fingerprint, usize> = FxHashMap::default();
-    for member in case.members.iter().filter(|member| duration_ns(member.statement) >= slow_ns) {
+    for member in case.members.iter().filter(is_slow) {
         let fingerprint = member.statement.fingerprint;
         let at = *index.entry(fingerprint).or_insert(slow.len());
         match slow.get_mut(at) {
@@ -39,26 +49,33 @@ fn judge(case: &Case<'_>, fingerprint: Fingerprint, members: &[Member<'_>]) -> O
     if is_exempt(worst.kind, known.as_ref()) {
         return None;
     }
-    let kind = FindingKind::SlowStatement;
-    let route = case.request.route();
-    let detection = Detection {
-        id: FindingId::new(kind, route, None, fingerprint),
-        kind,
-        severity: Severity::Warning,
-        confidence: Confidence::High,
-        route: route.clone(),
-        fingerprint,
-        parent: None,
-        linked_parameter: None,
-        repeat: u32::try_from(members.len()).unwrap_or(u32::MAX),
-        distinct: 1,
-        wasted_ns: duration_ns(worst),
-        rows: members.iter().fold(0, |sum, it| it.statement.rows.saturating_add(sum)),
-        bytes: members.iter().fold(0, |sum, it| it.statement.bytes.saturating_add(sum)),
-        rewrite: None,
-        fix: fix::slow_advice(worst.server_ns, worst.transfer_ns, worst.rows),
-    };
-    Some(Draft { detection, beyond_one_ns: 0, is_parallel: false })
+    let times =
+        Times { server_ns: worst.server_ns, transfer_ns: worst.transfer_ns, client_ns: worst.turnaround_ns };
+    let mut draft = Draft::of_request(case, FindingKind::SlowStatement, fingerprint, times);
+    let it = &mut draft.detection;
+    it.repeat = u32::try_from(members.len()).unwrap_or(u32::MAX);
+    it.wasted_ns = duration_ns(worst);
+    it.rows = members.iter().fold(0, |sum, it| it.statement.rows.saturating_add(sum));
+    it.bytes = members.iter().fold(0, |sum, it| it.statement.bytes.saturating_add(sum));
+    it.fix = fix::slow_advice(worst.server_ns, worst.transfer_ns, worst.rows, p95_ns(case, fingerprint));
+    draft.severity = Some(severity(case, it.wasted_ns));
+    Some(draft)
+}
+
+fn p95_ns(case: &Case<'_>, fingerprint: Fingerprint) -> Option<u64> {
+    case.history.p95_ns(fingerprint)
+}
+
+/// What is slow only for itself is worth knowing.
+fn severity(case: &Case<'_>, duration_ns: u64) -> Severity {
+    let settings = case.settings;
+    if duration_ns >= settings.slow_critical_ns {
+        Severity::Critical
+    } else if settings.slow_ns.is_some_and(|slow_ns| duration_ns >= slow_ns) {
+        Severity::Warning
+    } else {
+        Severity::Info
+    }
 }
 
 /// Bulk work, DDL, maintenance, catalog reads, and waiting for an advisory lock, which is meant to wait.

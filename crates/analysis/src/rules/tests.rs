@@ -1,7 +1,10 @@
 //! Requests as applications make them, and what the rules say about each. One line per finding:
 //! `kind confidence severity ×repeat/distinct parent.column`.
 
+mod exclusions;
+mod growth;
 mod hostile;
+mod kinds;
 
 use crate::finding::{Detection, FindingKind};
 use crate::merge::Request;
@@ -95,7 +98,8 @@ fn small_integers_link_to_the_fitting_column() {
     assert!(found.contains(&"n_plus_one high warning 20/5 items.assignee_id".to_owned()), "{found:?}");
     assert!(found.contains(&"n_plus_one high warning 20/3 items.team_id".to_owned()), "{found:?}");
     assert!(found.contains(&"n_plus_one high warning 10/10 items.parent_id".to_owned()), "{found:?}");
-    assert_eq!(found.len(), 3);
+    assert!(found.contains(&"chatty_request high warning 51/4".to_owned()), "{found:?}");
+    assert_eq!(found.len(), 4);
 }
 
 #[test]

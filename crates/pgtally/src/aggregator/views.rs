@@ -7,8 +7,8 @@ use pgtally_fingerprint::Fingerprint;
 
 use super::Aggregator;
 use crate::api::{
-    FindingView, FindingsAnswer, RequestAnswer, RequestView, RequestsAnswer, SCHEMA_VERSION, StatementView,
-    TimelineView,
+    FindingView, FindingsAnswer, GrowthView, RequestAnswer, RequestView, RequestsAnswer, SCHEMA_VERSION,
+    StatementView, TimelineView, TimesView,
 };
 use crate::clock::rfc3339;
 
@@ -39,7 +39,7 @@ impl Aggregator {
             statement: self.text(worst.fingerprint),
             parent_fingerprint: parent.map(|parent| parent.fingerprint.to_string()),
             parent_statement: parent.and_then(|parent| self.text(parent.fingerprint)),
-            linked_column: parent.map(|parent| parent.column.clone()),
+            linked_column: parent.map(|parent| parent.column.clone()).filter(|column| !column.is_empty()),
             linked_param: worst.linked_parameter,
             repeat: worst.repeat,
             distinct: worst.distinct,
@@ -50,6 +50,24 @@ impl Aggregator {
             last_seen: rfc3339(finding.last_seen as f64),
             fix: worst.fix.clone(),
             rewrite: worst.rewrite.clone(),
+            reason: finding.reason.as_deref().map(str::to_owned),
+            times: TimesView {
+                server_ms: milliseconds(worst.times.server_ns),
+                transfer_ms: milliseconds(worst.times.transfer_ns),
+                client_ms: milliseconds(worst.times.client_ns),
+            },
+            parallel: worst.is_parallel,
+            loop_id: worst.loop_id.map(|id| id.to_string()),
+            growth: worst.growth.map(|growth| GrowthView {
+                slope: thousandths(growth.slope),
+                fit: thousandths(growth.fit),
+                requests: growth.requests,
+            }),
+            columns: worst.columns.clone(),
+            rows: worst.rows,
+            bytes: worst.bytes,
+            source_location: finding.source_location.as_deref().map(str::to_owned),
+            background: finding.is_background,
             request: finding.worst_key.to_string(),
         }
     }
@@ -102,6 +120,7 @@ impl Aggregator {
             db_ms: milliseconds(request.database_ns()),
             duration_ms: milliseconds(request.ended().since(request.started())),
             sessions: request.sessions(),
+            background: request.is_background(),
             started: rfc3339(self.clock.unix_seconds(request.started())),
             statements: statements.collect(),
         }
@@ -132,6 +151,11 @@ fn timeline(request: &Request) -> Vec<TimelineView> {
 /// Milliseconds with three decimals: what is shorter than a microsecond is noise.
 fn milliseconds(nanoseconds: u64) -> f64 {
     (nanoseconds as f64 / 1e3).round() / 1e3
+}
+
+/// Three decimals.
+fn thousandths(number: f64) -> f64 {
+    (number * 1e3).round() / 1e3
 }
 
 /// Name of a severity in metrics, API and logs.

@@ -1,0 +1,77 @@
+//! `count_then_select`: the rows of a FROM and WHERE are counted, and read as well.
+//!
+//! Keys are compared by value. Other parameters of the WHERE (ranges, patterns) are known only together with LIMIT and
+//! OFFSET, which a count doesn't have: there the two must follow each other, and the finding is less sure.
+
+use super::case::{Case, Group, Member};
+use super::draft::{Draft, Verdict};
+use crate::finding::{Confidence, FindingKind};
+use crate::linkage::Link;
+
+/// `groups` are all of the request; `count` is the one asked about.
+pub(super) fn find(case: &Case<'_>, groups: &[Group<'_>], count: &Group<'_>) -> Option<Draft> {
+    let source = count.known.facts.source.filter(|_| count.known.facts.is_count && count.is_read())?;
+    if count.is_exempt() || count.known.facts.is_volatile {
+        return None;
+    }
+    let selects = groups.iter().filter(|it| {
+        let facts = &it.known.facts;
+        facts.source == Some(source) && it.is_read() && !facts.is_count && !facts.has_aggregate
+    });
+    let mut best: Option<(Confidence, &Group<'_>, Vec<Member<'_>>)> = None;
+    for select in selects {
+        let pairs = count.members.iter().filter_map(|one| {
+            let confidence = select.members.iter().filter_map(|it| compare(case, count, one, it)).max()?;
+            Some((confidence, *one))
+        });
+        let pairs: Vec<(Confidence, Member<'_>)> = pairs.collect();
+        let Some(confidence) = pairs.iter().map(|(confidence, _)| *confidence).max() else { continue };
+        if best.as_ref().is_none_or(|(known, ..)| *known < confidence) {
+            best = Some((confidence, select, pairs.into_iter().map(|(_, member)| member).collect()));
+        }
+    }
+    let (confidence, select, counts) = best?;
+    let link = Link {
+        fingerprint: select.known.shape.fingerprint,
+        column: String::new(),
+        rows: select.members.iter().fold(0, |sum, it| it.statement.rows.saturating_add(sum)),
+        executions: u32::try_from(select.members.len()).unwrap_or(u32::MAX),
+        score: 0,
+    };
+    let distinct = u32::try_from(counts.len()).unwrap_or(u32::MAX);
+    let verdict = Verdict {
+        kind: FindingKind::CountThenSelect,
+        confidence,
+        link: Some((link, 0)),
+        distinct,
+        key: None,
+    };
+    Some(Draft::whole(case, count, &counts, verdict))
+}
+
+/// How sure it is that both are about the same rows; `None` when they are not.
+fn compare(
+    case: &Case<'_>,
+    group: &Group<'_>,
+    count: &Member<'_>,
+    select: &Member<'_>,
+) -> Option<Confidence> {
+    let (one, other) = (count.statement, select.statement);
+    let keys = |member: &Member<'_>| member.keys.iter().map(|key| key.list_hash).collect::<Vec<_>>();
+    if one.environment != other.environment || keys(count) != keys(select) {
+        return None;
+    }
+    let between = count.position.min(select.position)..count.position.max(select.position);
+    let tables = &group.known.facts.tables_read;
+    let is_between = |(position, written): &(usize, super::case::Written)| {
+        between.contains(position) && written.touches(tables)
+    };
+    if case.writes().iter().any(is_between) {
+        return None;
+    }
+    let parameters = group.known.facts.source.map_or(0, |it| usize::from(it.parameters));
+    if parameters == count.keys.len() || one.others_hash == other.others_hash {
+        return Some(Confidence::High);
+    }
+    (between.len() == 1).then_some(Confidence::Medium)
+}
