@@ -3,6 +3,7 @@
 //! The subscriber and the panic hook are the two things per process; only the program installs them, never the
 //! library.
 
+use std::any::Any;
 use std::io::{IsTerminal, stderr};
 use std::panic::PanicHookInfo;
 
@@ -52,11 +53,16 @@ fn filter(level: &str) -> EnvFilter {
 /// a constant one cannot.
 pub(crate) fn log_panics() {
     std::panic::set_hook(Box::new(|panic: &PanicHookInfo<'_>| {
-        let message = panic.payload().downcast_ref::<&'static str>().unwrap_or(&"(message withheld)");
+        let message = harmless_message(panic.payload());
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
         let thread = std::thread::current();
         error!(message, place, thread = thread.name().unwrap_or_default(), "panic");
     }));
+}
+
+/// The message of a panic if it is a constant of the program.
+fn harmless_message(payload: &(dyn Any + Send)) -> &'static str {
+    payload.downcast_ref::<&'static str>().copied().unwrap_or("(message withheld)")
 }
 
 /// An error with its causes in one line.
@@ -69,4 +75,20 @@ pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
         cause = error.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::panic::{catch_unwind, resume_unwind};
+
+    use super::*;
+
+    #[test]
+    fn panics_do_not_quote_what_was_worked_on() {
+        let payload = |panic: fn()| catch_unwind(panic).unwrap_err();
+        let quoting = payload(|| resume_unwind(Box::new(format!("byte 3 is inside 'x' of {}", "hunter2"))));
+        assert_eq!(harmless_message(&*quoting), "(message withheld)");
+        let constant = payload(|| resume_unwind(Box::new("no such portal")));
+        assert_eq!(harmless_message(&*constant), "no such portal");
+    }
 }
