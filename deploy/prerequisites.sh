@@ -40,7 +40,8 @@ has_prometheus() {
     command -v prometheus >/dev/null && command -v promtool >/dev/null && command -v amtool >/dev/null
 }
 
-# The packages of Debian that are missing for the named needs: build, postgresql, prometheus, python, node.
+# The packages of Debian that are missing for the named needs: build, openssl, postgresql, prometheus,
+# python, node.
 missing_packages() {
     for need in "$@"; do
         case $need in
@@ -49,6 +50,7 @@ missing_packages() {
                 has_libclang || echo libclang-dev
                 ;;
             postgresql) has_postgresql || echo postgresql ;;
+            openssl) command -v openssl >/dev/null || echo openssl ;;
             prometheus) has_prometheus || echo prometheus prometheus-alertmanager ;;
             python)
                 command -v python3 >/dev/null || echo python3

@@ -191,7 +191,7 @@ find_postgresql_18() {
 
 mkdir -p "$LOGS" || exit 1
 require_cargo
-install_needs build postgresql prometheus python node
+install_needs build openssl postgresql prometheus python node
 install_packages
 find_postgresql_18
 

@@ -51,10 +51,12 @@ def dashboard():
             width=8))
         .with_panel(graph(
             "TLS handshakes", "Per second, by side and result.", "ops",
-            [("sum(rate(pgtally_tls_handshakes_total{@}[$__rate_interval]))", "handshakes")], width=12))
+            [("sum by (side, result) (rate(pgtally_tls_handshakes_total{@}[$__rate_interval]))", "{{side}}: {{result}}")], width=12))
         .with_panel(graph(
-            "Failed logins", "Refused by PostgreSQL or by pgtally, per second.", "ops",
-            [("sum(rate(pgtally_auth_failures_total{@}[$__rate_interval]))", "failures")], width=12))
+            "Failed logins",
+            "Per second, as far as pgtally has a part in them; PostgreSQL's own refusals are errors of class 28.", "ops",
+            [("sum by (side, reason) (rate(pgtally_auth_failures_total{@}[$__rate_interval]))",
+              "{{side}}: {{reason}}")], width=12))
         .with_row(row("Observation"))
         .with_panel(graph(
             "Dropped by reason", "Observations given up per second.", "ops",

@@ -19,7 +19,7 @@ from harness import sources, static
 from harness.check import Check, Tally
 from harness.expressions import selectors, shortened, without_variables
 from harness.exposition import Exposition
-from harness.live import Alertmanager, Demo, Edge, LiveError, Load, Prometheus, Receiver
+from harness.live import Alertmanager, Demo, LiveError, Load, Prometheus, Receiver, edge, gate
 from harness.tools import ToolMissing, Tools
 
 # Load until the first look, and until the last: rates need two scrapes of every series.
@@ -150,13 +150,15 @@ def live(arguments, tools, tally):
         with (
             Receiver() as receiver,
             Demo(arguments.pgtally, folder) as demo,
-            Edge(arguments.pgtally, folder, demo) as edge,
-            Load(demo, edge) as load,
+            edge(arguments.pgtally, folder, demo) as second,
+            gate(arguments.pgtally, folder, demo) as third,
+            Load(demo, second.port, third.port) as load,
             Alertmanager(tools, folder, receiver) as alertmanager,
-            Prometheus(tools, folder, [demo, edge], alertmanager) as prometheus,
+            Prometheus(tools, folder, [demo, second, third], alertmanager) as prometheus,
         ):
-            data_checks(prometheus, [demo, edge], exposition, tally)
-            for check in exposition_checks(tools, [demo, edge], exposition):
+            targets = [demo, second, third]
+            data_checks(prometheus, targets, exposition, tally)
+            for check in exposition_checks(tools, targets, exposition):
                 tally.add(check)
             tally.add(alert_check(receiver))
         tally.add(Check("the load ran without trouble", not load.problems, load.problems))

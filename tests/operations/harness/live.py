@@ -1,5 +1,8 @@
 """pgtally's demo under load, and the Prometheus and Alertmanager that watch it."""
 
+import base64
+import hashlib
+import hmac
 import json
 import os
 import re
@@ -114,22 +117,19 @@ class Demo(Program):
         return fetch(f"{self.admin}/metrics")
 
 
-class Edge(Program):
-    """A second pgtally in front of the demo's PostgreSQL, with the settings that the demo's does not have."""
+class Serve(Program):
+    """Another pgtally in front of the demo's PostgreSQL, with settings that the demo's does not have."""
 
-    def __init__(self, pgtally, folder, demo):
+    def __init__(self, name, pgtally, folder, demo, **settings):
         self.port = free_port()
         self.admin = f"http://127.0.0.1:{free_port()}"
-        settings = {
+        settings |= {
             "RELAY__LISTEN": f"127.0.0.1:{self.port}",
             "RELAY__UPSTREAM": f"127.0.0.1:{demo.postgres}",
-            "RELAY__TARGET_SESSION_ATTRS": "primary",
             "ADMIN__LISTEN": self.admin.removeprefix("http://"),
-            "PROBE__USER": "postgres",
-            "LIMITS__MAX_SESSIONS": "1",
         }
         super().__init__(
-            "edge", folder, pgtally, "serve", **{f"PGTALLY__{name}": value for name, value in settings.items()})
+            name, folder, pgtally, "serve", **{f"PGTALLY__{path}": value for path, value in settings.items()})
         await_url(f"{self.admin}/readyz", self)
 
     def metrics(self):
@@ -137,12 +137,35 @@ class Edge(Program):
         return fetch(f"{self.admin}/metrics")
 
 
+def edge(pgtally, folder, demo):
+    """A pgtally with TLS, a limit, and a prober."""
+    certificate, key = folder / "edge.crt", folder / "edge.key"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
+         "-subj", "/CN=localhost", "-keyout", key, "-out", certificate], check=True, capture_output=True)
+    return Serve(
+        "edge", pgtally, folder, demo, RELAY__TARGET_SESSION_ATTRS="primary", PROBE__USER="postgres",
+        LIMITS__MAX_SESSIONS="1", TLS__CLIENT_TLS="allow", TLS__CERTIFICATE=str(certificate), TLS__KEY=str(key))
+
+
+def gate(pgtally, folder, demo):
+    """A pgtally that checks passwords itself."""
+    salt, salted = b"salt", hashlib.pbkdf2_hmac("sha256", b"secret", b"salt", 4096)
+    stored = hashlib.sha256(hmac.digest(salted, b"Client Key", "sha256")).digest()
+    server = hmac.digest(salted, b"Server Key", "sha256")
+    salt, stored, server = (base64.b64encode(part).decode() for part in (salt, stored, server))
+    users = folder / "users.txt"
+    users.write_text(f'"postgres" "SCRAM-SHA-256$4096:{salt}${stored}:{server}"\n')
+    return Serve("gate", pgtally, folder, demo, AUTH__MODE="terminate", AUTH__AUTH_FILE=str(users))
+
+
 class Load:
     """Visits pages, and does now and then what no page does, until told to end."""
 
-    def __init__(self, demo, edge):
+    def __init__(self, demo, edge_port, gate_port):
         self.demo = demo
-        self.edge = edge
+        self.edge_port = edge_port
+        self.gate_port = gate_port
         self.ending = threading.Event()
         self.problems = []
         works = (self._visit, self._oddities)
@@ -185,19 +208,25 @@ class Load:
             self.ending.wait(0.5)
 
     def _at_the_edge(self):
-        with Session(self.edge.port) as session:
+        with Session(self.edge_port, tls=True) as session:
             session.query("SELECT 1")
-            try:
-                Session(self.edge.port)
-            except ConnectionError:
-                return
-            raise LiveError("a session beyond the limit was not refused")
+            refused(self.edge_port)
+        refused(self.gate_port)
 
     def _many_routes(self):
         with Session(self.demo.port) as session:
             for number in range(ROUTES * 3):
                 trace = f"00-{number + 1:032x}-{number + 1:016x}-01"
                 session.query(f"SELECT {number} AS n /*route='/many/{number % ROUTES}',traceparent='{trace}'*/")
+
+
+def refused(port):
+    """Begins a session that must not come about."""
+    try:
+        Session(port)
+    except ConnectionError:
+        return
+    raise LiveError("a session was not refused")
 
 
 class Receiver:

@@ -1,18 +1,23 @@
 """Just enough of PostgreSQL's protocol to make what the demo's pages never do: errors, cancels, strange sessions."""
 
 import socket
+import ssl
 import struct
 
 PROTOCOL = 196608
 CANCEL = 80877102
+TLS = 80877103
+SASL = 10
 
 
 class Session:
     """One session in trust authentication, by simple queries."""
 
-    def __init__(self, port, **parameters):
+    def __init__(self, port, tls=False, **parameters):
         self.port = port
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=10)
+        if tls:
+            self._begin_tls()
         words = {"user": "postgres", "database": "postgres", **parameters}
         body = struct.pack(">i", PROTOCOL) + b"".join(
             f"{name}\0{value}\0".encode() for name, value in words.items()) + b"\0"
@@ -25,6 +30,16 @@ class Session:
 
     def __exit__(self, *_):
         self.socket.close()
+
+    def _begin_tls(self):
+        self.socket.sendall(struct.pack(">ii", 8, TLS))
+        if self._read(1) != b"S":
+            raise ConnectionError("TLS was declined")
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        # Whose certificate it is does not matter here.
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        self.socket = context.wrap_socket(self.socket)
 
     def _read(self, count):
         data = b""
@@ -42,6 +57,9 @@ class Session:
             tag, length = struct.unpack(">ci", self._read(5))
             body = self._read(length - 4)
             tags += tag.decode()
+            if tag == b"R" and struct.unpack(">i", body[:4])[0] == SASL:
+                # A mechanism that nobody has: this login fails.
+                self.socket.sendall(b"p" + struct.pack(">i", 4 + 8) + b"NOTHING\0")
             if tag == b"K":
                 self.key = body
         return tags
