@@ -20,11 +20,11 @@ WAIT_SECONDS = 10
 # Installs a package in a copy-on-write view of this machine that vanishes with its namespace, then purges it.
 INSTALL = """
 set -e
-mount -t tmpfs tmpfs "$1" && mkdir "$1/upper" "$1/work" "$1/root"
-mount -t overlay overlay -o "lowerdir=/,upperdir=$1/upper,workdir=$1/work" "$1/root"
-mount -t proc proc "$1/root/proc"
-cp "$2" "$1/root/tmp/pgtally.deb"
-chroot "$1/root" sh -ec '
+mount -t tmpfs tmpfs "$1" && mkdir "$1/upper" "$1/work" "$1/merged"
+mount -t overlay overlay -o "lowerdir=/,upperdir=$1/upper,workdir=$1/work" "$1/merged"
+mount -t proc proc "$1/merged/proc"
+cp "$2" "$1/merged/tmp/pgtally.deb"
+chroot "$1/merged" sh -ec '
     dpkg --install /tmp/pgtally.deb
     pgtally check-config --config /etc/pgtally/pgtally.toml
     systemd-analyze verify /lib/systemd/system/pgtally.service /lib/systemd/system/pgtally.socket
