@@ -103,6 +103,14 @@ def config_schema():
             facts["default"] = setting.example
         table = sections.setdefault(section, {"type": "object", "additionalProperties": False, "properties": {}})
         table["properties"][key] = facts | schema_of(setting.kind)
+    thresholds = sections["findings"]["properties"]
+    own = {key: facts for key, facts in thresholds.items() if key not in ("mode", "acknowledgements")}
+    own = {key: {name: fact for name, fact in facts.items() if name != "default"} for key, facts in own.items()}
+    thresholds["routes"] = {
+        "description": "Thresholds of single routes.",
+        "type": "object",
+        "additionalProperties": {"type": "object", "additionalProperties": False, "properties": own},
+    }
     return {"type": "object", "additionalProperties": False, "properties": sections}
 
 

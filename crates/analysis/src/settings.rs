@@ -30,7 +30,7 @@ pub struct FindingSettings {
     /// What makes a loop by its growth over requests.
     pub growth: GrowthSettings,
     /// Rows from which a read without LIMIT is unbounded.
-    pub unbounded_rows_min: u64,
+    pub unbounded_rows_min: u32,
     /// Bytes from which it is, however few its rows.
     pub unbounded_bytes_min: u64,
     /// Executions of a read from which its wide columns are looked at.

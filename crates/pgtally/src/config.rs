@@ -6,6 +6,7 @@
 
 mod address;
 mod effective;
+mod findings;
 mod layers;
 mod reload;
 mod secret;
@@ -31,8 +32,8 @@ pub use self::secret::Secret;
 pub(crate) use self::security::error;
 pub use self::security::{AuthMode, AuthSettings, ClientTls, Negotiation, Roots, TlsSettings, UpstreamTls};
 use self::values::{
-    admin_address, client_addr_form, duration, log_format, log_level, mode, network, optional_duration,
-    repeats_min, session_attrs, sessions_max, some_text, switch, tag_name, token, workers,
+    admin_address, client_addr_form, duration, log_format, log_level, network, optional_duration,
+    session_attrs, sessions_max, some_text, switch, tag_name, token, workers,
 };
 use crate::socket::Address;
 
@@ -270,7 +271,7 @@ impl Config {
             admin: layers.or("admin.listen", DEFAULT_ADMIN, admin_address),
             admin_token: layers.secret("admin.token", token),
             observer: observer_settings(layers),
-            findings: finding_settings(layers),
+            findings: findings::finding_settings(layers),
             log_format: layers.or("log.format", "auto", log_format),
             log_level: layers.or("log.level", "info", log_level),
             effective: Vec::new(),
@@ -344,21 +345,6 @@ fn observer_settings(layers: &mut Layers) -> ObserverSettings {
     layers.default_to("requests.id_tags", &settings.id_tags.join(","));
     if let Some(tags) = layers.list("requests.id_tags", tag_name) {
         settings.id_tags = tags;
-    }
-    settings
-}
-
-fn finding_settings(layers: &mut Layers) -> FindingSettings {
-    let mut settings = layers.or("findings.mode", "production", mode);
-    let mut repeats = |path, field: &mut u32| {
-        *field = layers.or(path, &field.to_string(), repeats_min);
-    };
-    repeats("findings.n_plus_one_repeats", &mut settings.linked_repeats_min);
-    repeats("findings.n_plus_one_unlinked_repeats", &mut settings.unlinked_repeats_min);
-    repeats("findings.n_plus_one_write_repeats", &mut settings.write_round_trips_min);
-    repeats("findings.duplicate_repeats", &mut settings.duplicate_repeats_min);
-    if let Some(slow) = layers.one("findings.slow_statement", duration) {
-        settings.slow_ns = Some(nanoseconds(slow));
     }
     settings
 }

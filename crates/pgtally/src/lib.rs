@@ -4,6 +4,7 @@
 //! fail-open wrapper around the analysis), `aggregator.rs` (everything off the path of a message) and `proxy.rs` (how
 //! the threads fit together). [`Proxy::start`] can be called several times in one process: there is no static state.
 
+mod acks;
 mod admin;
 mod admission;
 mod aggregator;
@@ -43,8 +44,8 @@ mod upstreams;
 mod worker;
 
 pub use api::{
-    FindingView, FindingsAnswer, RequestAnswer, RequestView, RequestsAnswer, SCHEMA_VERSION, StatementView,
-    TimelineView,
+    FindingView, FindingsAnswer, GrowthView, RequestAnswer, RequestView, RequestsAnswer, SCHEMA_VERSION,
+    StatementView, TimelineView, TimesView,
 };
 pub use config::{
     AuthMode, AuthSettings, ClientAddrForm, ClientTls, Config, ConfigError, ConfigErrors, DEFAULT_ADMIN,

@@ -15,7 +15,8 @@ pub(super) fn find_unbounded(case: &Case<'_>, group: &Group<'_>) -> Option<Draft
     let settings = case.settings;
     let is_large = |member: &&Member<'_>| {
         let it = member.statement;
-        let is_many = it.rows >= settings.unbounded_rows_min || it.bytes >= settings.unbounded_bytes_min;
+        let is_many =
+            it.rows >= u64::from(settings.unbounded_rows_min) || it.bytes >= settings.unbounded_bytes_min;
         // One row is bounded, however wide.
         is_many && it.rows > 1 && !it.is_fetched_in_pieces
     };

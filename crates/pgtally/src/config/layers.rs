@@ -225,6 +225,27 @@ impl Layers {
         Some(parsed.into_iter().collect::<Option<Vec<_>>>()?.into_iter().flatten().collect())
     }
 
+    /// As [`Layers::one`], for a section that may be below another: there only what was written is shown.
+    pub(super) fn one_of<T>(
+        &mut self,
+        section: &str,
+        name: &str,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> Option<T> {
+        let path = format!("{section}.{name}");
+        let is_shown = !section.contains('.') || self.written.contains_key(&path);
+        is_shown.then(|| self.one(&path, parse)).flatten()
+    }
+
+    /// Names and paths of the tables below `path`, whose names may hold dots: those of settings do not.
+    pub(super) fn tables_under(&self, path: &str) -> Vec<(String, String)> {
+        let prefix = format!("{path}.");
+        let names = self.written.keys().filter_map(|key| key.strip_prefix(&prefix)?.rsplit_once('.'));
+        let mut names: Vec<&str> = names.map(|(name, _)| name).collect();
+        names.dedup();
+        names.into_iter().map(|name| (name.to_owned(), format!("{prefix}{name}"))).collect()
+    }
+
     /// The setting's texts, not read yet.
     pub(super) fn texts(&self, path: &str) -> &[String] {
         self.written.get(path).map_or(&[], |written| &written.texts)
