@@ -10,6 +10,9 @@ mod drivers;
 mod findings;
 mod interruptions;
 mod relay;
+mod terminated;
+mod tls;
+mod tls_matrix;
 
 use std::path::PathBuf;
 

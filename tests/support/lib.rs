@@ -8,8 +8,10 @@
 #![allow(clippy::expect_used, reason = "a test fails by panicking")]
 
 pub mod backend;
+pub mod certificates;
 pub mod fake_postgres;
 pub mod frontend;
+pub mod libpq;
 pub mod memory;
 pub mod outcome;
 pub mod peer;
@@ -22,7 +24,9 @@ mod tokens;
 
 use std::time::{Duration, Instant};
 
+pub use certificates::{Authority, Identity};
 pub use fake_postgres::FakePostgres;
+pub use libpq::{Attempt, Libpq};
 pub use peer::Peer;
 pub use proxy::TestProxy;
 

@@ -80,7 +80,7 @@ async fn start(
     let peer = client_address(&mut client, peer, setting, deadline).await?;
     let received = receive(client, &setting.security, &setting.metrics, deadline).await;
     let (client, packet, startup) = match received {
-        Ok((_, Opening::Cancel(packet))) => return Err(serve_cancel(&packet, setting).await),
+        Ok((client, Opening::Cancel(packet))) => return Err(serve_cancel(client, &packet, setting).await),
         Ok((client, Opening::Session { packet, startup })) => (client, packet, startup),
         Err(refusal) => return Err(refusal.into()),
     };
@@ -282,9 +282,11 @@ fn relay_reason(ended: &RelayEnd) -> Reason {
     }
 }
 
-async fn serve_cancel(packet: &[u8], setting: &StartupSetting) -> Reason {
+async fn serve_cancel(client: Stream, packet: &[u8], setting: &StartupSetting) -> Reason {
     let is_delivered = cancel::forward(packet, setting).await;
     let result = if is_delivered { "forwarded" } else { "failed" };
     setting.metrics.cancel_requests.with_label_values(&[result]).inc();
+    // Without TLS's own farewell libpq takes the end for a failure.
+    farewell(client, b"").await;
     Reason::Cancel
 }

@@ -33,6 +33,7 @@ const FAST_SETTINGS: [(&str, &str); 4] = [
 #[derive(Clone, Debug)]
 pub struct Builder {
     binaries: Option<PathBuf>,
+    files: Vec<(String, String)>,
     password: Option<String>,
     ready_within: Duration,
     settings: Vec<(String, String)>,
@@ -40,7 +41,13 @@ pub struct Builder {
 
 impl Default for Builder {
     fn default() -> Self {
-        Self { binaries: None, password: None, ready_within: READY_WITHIN, settings: Vec::new() }
+        Self {
+            binaries: None,
+            files: Vec::new(),
+            password: None,
+            ready_within: READY_WITHIN,
+            settings: Vec::new(),
+        }
     }
 }
 
@@ -49,6 +56,14 @@ impl Builder {
     #[must_use]
     pub fn binaries(mut self, directory: Option<PathBuf>) -> Self {
         self.binaries = directory;
+        self
+    }
+
+    /// Lays a file that only the server can read beside its data: settings such as `hba_file` can name it as `name`,
+    /// and those that are relative to the data, such as `ssl_key_file`, as `../name`.
+    #[must_use]
+    pub fn file(mut self, name: impl Into<String>, text: impl Into<String>) -> Self {
+        self.files.push((name.into(), text.into()));
         self
     }
 
@@ -88,6 +103,10 @@ impl Builder {
             .tempdir_in("/tmp")
             .map_err(StartError::prepare("/tmp"))?;
         account.own(directory.path()).map_err(StartError::prepare(directory.path()))?;
+        for (name, text) in &self.files {
+            let path = directory.path().join(name);
+            write_private(&path, text, account).map_err(StartError::prepare(&path))?;
+        }
         let directory = self.make_cluster(&binaries, account, directory)?;
         self.start_on_free_port(binaries, account, directory, free_port)
     }
