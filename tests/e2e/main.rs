@@ -13,5 +13,6 @@ mod hostile;
 mod limits;
 mod operation;
 mod startup;
+mod tls;
 mod transcripts;
 mod transparency;

@@ -17,6 +17,7 @@ pub mod outcome;
 pub mod peer;
 pub mod proxy;
 pub mod replay;
+pub mod tls_peer;
 pub mod transcript;
 pub mod wire;
 
@@ -29,6 +30,7 @@ pub use fake_postgres::FakePostgres;
 pub use libpq::{Attempt, Libpq};
 pub use peer::Peer;
 pub use proxy::TestProxy;
+pub use tls_peer::{Begin, TlsPeer};
 
 /// Longest wait for anything: far above what a loaded machine of two cores needs.
 pub const DEADLINE: Duration = Duration::from_secs(60);
