@@ -4,7 +4,7 @@
 First everything that needs no process: dashboards are what the code makes, every expression can be read, rules pass
 their tests. Then `pgtally demo` runs under load, a real Prometheus scrapes it, every name and label in every
 expression is looked up in what the binary really exposes, every panel has to return data, and an alert has to reach
-a real Alertmanager.
+a real Alertmanager. `pgtally doctor` has its say about what runs.
 """
 
 import argparse
@@ -15,7 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from harness import sources, static
+from harness import doctor, sources, static
 from harness.check import Check, Tally
 from harness.expressions import selectors, shortened, without_variables
 from harness.exposition import Exposition
@@ -161,6 +161,8 @@ def live(arguments, tools, tally):
             for check in exposition_checks(tools, targets, exposition):
                 tally.add(check)
             tally.add(alert_check(receiver))
+            for check in doctor.checks(arguments.pgtally, demo):
+                tally.add(check)
         tally.add(Check("the load ran without trouble", not load.problems, load.problems))
 
 

@@ -11,6 +11,7 @@ use tracing::{error, info};
 
 use crate::config::{Config, Flag};
 use crate::demo;
+use crate::doctor;
 use crate::handover::{Inherited, Program};
 use crate::logging::{self, with_causes};
 use crate::proxy::{Proxy, Running};
@@ -33,6 +34,8 @@ enum Command {
     CheckConfig(ServeArgs),
     /// Show pgtally at work: a throwaway PostgreSQL, a sample application with planted faults, the findings
     Demo(DemoArgs),
+    /// Look at what a configuration needs: upstream, TLS, limits, and whether traffic passes
+    Doctor(DoctorArgs),
     /// Relay clients to PostgreSQL and watch
     Serve(ServeArgs),
 }
@@ -42,6 +45,15 @@ struct DemoArgs {
     /// Exit when the findings are printed; the exit code says whether they are the planted ones
     #[arg(long)]
     once: bool,
+}
+
+#[derive(Debug, Args)]
+struct DoctorArgs {
+    /// Only ask the running pgtally whether it is ready, as a container's health check does
+    #[arg(long)]
+    running: bool,
+    #[command(flatten)]
+    serve: ServeArgs,
 }
 
 #[derive(Debug, Args)]
@@ -98,6 +110,10 @@ pub fn main() -> ExitCode {
     match Cli::parse().command {
         Command::CheckConfig(args) => check_config(args),
         Command::Demo(args) => demo::run(args.once),
+        Command::Doctor(args) => match load(args.serve) {
+            Ok(config) => doctor::run(&config, args.running),
+            Err(code) => code,
+        },
         Command::Serve(args) => serve(args),
     }
 }

@@ -16,6 +16,7 @@ mod client_addr;
 mod clock;
 mod config;
 mod demo;
+mod doctor;
 mod durations;
 mod handover;
 mod labels;
