@@ -4,19 +4,25 @@
 //! id tag, `pgtally.request`, a changed `application_name`); without that the statement belongs to a *unit* that
 //! begins at a pool's marker or ping, at a transaction, after an idle gap, or with the session.
 
+mod savepoints;
+
 use std::rc::Rc;
 use std::sync::Arc;
 
 use pgtally_fingerprint::{Command, SettingScope};
 use pgtally_protocol::TransactionStatus;
 
-use crate::limits::{INHERIT_NS, NAME_BYTES_MAX};
+use crate::limits::{GAPS_MIN, INHERIT_NS, NAME_BYTES_MAX};
 use crate::part::cut;
 use crate::record::{Attribution, Moment};
 use crate::tagset::TagSet;
 
 /// How much longer a gap must be to end a unit that a pool's marker began: markers are exact, gaps are guesses.
 const MARKED_GAP_FACTOR: u64 = 10;
+/// How much longer than the median gap inside units one must be to end a unit: slow clients pause for longer.
+const MEDIAN_GAP_FACTOR: u64 = 20;
+/// How far slow clients can raise the idle gap.
+const SLOW_GAP_FACTOR: u64 = 5;
 
 /// Identity of a request or unit.
 #[derive(Debug, PartialEq, Eq)]
@@ -70,11 +76,16 @@ pub(crate) struct Attributor {
     ordinal: u32,
     startup_request: Option<Rc<RequestName>>,
     settings: SessionSettings,
+    startup_environment: [u64; ENVIRONMENT.len()],
     /// Settings when the open transaction began.
     before_transaction: Option<SessionSettings>,
     local_request: Option<Rc<RequestName>>,
     local_environment: [Option<u64>; ENVIRONMENT.len()],
+    savepoints: Vec<savepoints::Savepoint>,
     application_names: u32,
+    /// About the median of the gaps inside units, and how many were seen.
+    median_gap_ns: u64,
+    gaps: u8,
     last_tagged: Option<Rc<RequestName>>,
     /// Something that is not counted came too late to inherit: what follows it inherits nothing, however soon.
     is_inheritance_over: bool,
@@ -102,11 +113,15 @@ impl Attributor {
             idle_gap_ns,
             ordinal: 0,
             startup_request: None,
+            startup_environment: Default::default(),
             settings: SessionSettings::default(),
             before_transaction: None,
             local_request: None,
             local_environment: [None; ENVIRONMENT.len()],
+            savepoints: Vec::new(),
             application_names: 0,
+            median_gap_ns: 0,
+            gaps: 0,
             last_tagged: None,
             is_inheritance_over: false,
             transaction_request: None,
@@ -123,6 +138,12 @@ impl Attributor {
         attributor.startup_request = startup_request.and_then(|value| attributor.named(value));
         attributor.settings.request = attributor.startup_request.clone();
         attributor
+    }
+
+    /// Takes over a setting of the startup packet.
+    pub(crate) fn start_with(&mut self, name: &str, value: &[u8]) {
+        self.set_environment(name, false, Some(value));
+        self.startup_environment = self.settings.environment;
     }
 
     /// What else belongs to the group key of statements that run now.
@@ -173,11 +194,36 @@ impl Attributor {
             && !self.in_transaction
         {
             let factor = if unit.attribution == Attribution::Marker { MARKED_GAP_FACTOR } else { 1 };
-            if gap >= self.idle_gap_ns.saturating_mul(factor) {
+            if gap >= self.unit_gap_ns().saturating_mul(factor) {
                 self.begin_unit(Attribution::Idle);
+            } else {
+                self.note_inner_gap(gap);
             }
         }
         gap
+    }
+
+    /// The gap that ends a unit: never less than configured, and more for a client that is slow between statements.
+    fn unit_gap_ns(&self) -> u64 {
+        if self.gaps < GAPS_MIN {
+            return self.idle_gap_ns;
+        }
+        let usual = self.median_gap_ns.saturating_mul(MEDIAN_GAP_FACTOR);
+        usual.clamp(self.idle_gap_ns, self.idle_gap_ns.saturating_mul(SLOW_GAP_FACTOR))
+    }
+
+    /// Moves the median by an eighth towards the gap: that needs no memory of gaps.
+    fn note_inner_gap(&mut self, gap: u64) {
+        if self.gaps == 0 {
+            self.median_gap_ns = gap;
+        }
+        self.gaps = self.gaps.saturating_add(1);
+        let step = self.median_gap_ns / 8 + 1_000;
+        self.median_gap_ns = if gap > self.median_gap_ns {
+            self.median_gap_ns.saturating_add(step)
+        } else {
+            self.median_gap_ns.saturating_sub(step)
+        };
     }
 
     fn tagged(&self, tags: &TagSet) -> Option<Rc<RequestName>> {
@@ -313,6 +359,7 @@ impl Attributor {
         self.is_ping_transaction = false;
         self.local_request = None;
         self.local_environment = Default::default();
+        self.savepoints.clear();
         self.transaction_request = None;
     }
 
@@ -374,7 +421,8 @@ impl Attributor {
         let Some(index) = ENVIRONMENT.iter().position(|known| *known == name) else { return };
         let mut hasher = rustc_hash::FxHasher::default();
         hasher.write(value.unwrap_or(b""));
-        let hash = value.map_or(0, |_| hasher.finish());
+        let startup = self.startup_environment.get(index).copied().unwrap_or(0);
+        let hash = value.map_or(startup, |_| hasher.finish());
         let (local, session) = (&mut self.local_environment, &mut self.settings.environment);
         if let (Some(local), Some(session)) = (local.get_mut(index), session.get_mut(index)) {
             *local = is_local.then_some(hash);
@@ -383,8 +431,11 @@ impl Attributor {
     }
 
     fn reset_settings(&mut self) {
-        self.settings =
-            SessionSettings { request: self.startup_request.clone(), ..SessionSettings::default() };
+        self.settings = SessionSettings {
+            request: self.startup_request.clone(),
+            environment: self.startup_environment,
+            application: None,
+        };
         self.local_request = None;
         self.local_environment = Default::default();
     }

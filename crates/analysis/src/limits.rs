@@ -51,6 +51,10 @@ pub const CROWDED_PENDING: usize = 512;
 pub const SETTING_BYTES_MAX: usize = 1_024;
 /// Statements of the longest text kept in the memo.
 pub const MEMO_STATEMENTS_MAX: usize = 16;
+/// Savepoints of one transaction whose settings are kept.
+pub const SAVEPOINTS_MAX: usize = 16;
+/// Gaps inside units after which the idle gap follows their median.
+pub const GAPS_MIN: u8 = 16;
 /// Nanoseconds a statement without a tag inherits the request of the one before it.
 pub const INHERIT_NS: u64 = 5_000_000;
 /// Nanoseconds without a statement after which a part is handed over.

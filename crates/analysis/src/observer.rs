@@ -41,8 +41,13 @@ impl SessionObserver {
             application_name: text(startup.parameter("application_name").unwrap_or(b"")),
             ..Origin::default()
         };
-        let request = startup_request(startup);
-        let attributor = Attributor::new(session, worker.settings.idle_gap_ns, request.as_deref());
+        let request = startup_setting(startup, "pgtally.request");
+        let mut attributor = Attributor::new(session, worker.settings.idle_gap_ns, request.as_deref());
+        for name in ["role", "search_path"] {
+            if let Some(value) = startup_setting(startup, name) {
+                attributor.start_with(name, &value);
+            }
+        }
         Self {
             frontend_frames: FrameReader::new(frontend::body_limit),
             backend_frames: FrameReader::new(backend::body_limit),
@@ -215,9 +220,9 @@ fn sent_bind(
     conversation.bind(NameHash::of(bind.portal), execution)
 }
 
-/// `pgtally.request` of the startup packet: as a parameter of its own, or in `options` as `-c` or `--`.
-fn startup_request(startup: &Startup) -> Option<Vec<u8>> {
-    if let Some(value) = startup.parameter("pgtally.request") {
+/// A setting of the startup packet: as a parameter of its own, or in `options` as `-c` or `--`.
+fn startup_setting(startup: &Startup, name: &str) -> Option<Vec<u8>> {
+    if let Some(value) = startup.parameter(name) {
         return Some(value.to_vec());
     }
     let options = startup.parameter("options")?;
@@ -229,7 +234,8 @@ fn startup_request(startup: &Startup) -> Option<Vec<u8>> {
             [b'-', b'c', setting @ ..] | [b'-', b'-', setting @ ..] => setting.to_vec(),
             _ => continue,
         };
-        found = setting.strip_prefix(b"pgtally.request=").map(<[u8]>::to_vec).or(found);
+        let value = setting.strip_prefix(name.as_bytes()).and_then(|rest| rest.strip_prefix(b"="));
+        found = value.map(<[u8]>::to_vec).or(found);
     }
     found
 }

@@ -488,6 +488,10 @@ impl Recording {
         if self.attributor.control(arrival) && self.is_recording_unit() {
             self.hand_over(worker);
         }
+        if matches!(command, Command::Release | Command::RollbackTo | Command::Savepoint) {
+            let name_hash = execution.statement().map_or(0, |statement| statement.name_hash);
+            self.attributor.savepoint(command, name_hash);
+        }
         self.change_setting(execution, false);
         let deallocated = match command {
             Command::DiscardAll | Command::DeallocateAll => Some(EVERY_STATEMENT),

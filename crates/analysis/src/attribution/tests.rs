@@ -214,3 +214,70 @@ fn every_setting_of_the_environment_counts() {
     set("search_path", session, None);
     assert_eq!(set("role", session, None), 0);
 }
+
+#[test]
+fn rolling_back_to_a_savepoint_takes_settings_back() {
+    let mut attributor = Attributor::new(1, 100 * MS, None);
+    let mut clock = 0;
+    let mut attribute = |attributor: &mut Attributor| {
+        clock += MS;
+        let arrival =
+            Arrival { command: Command::Select, tags: None, has_fresh_tags: true, sent: Moment(clock) };
+        let name = attributor.attribute(arrival);
+        attributor.ended(Moment(clock));
+        if name.attribution.is_request() { name.key.to_string() } else { "unit".into() }
+    };
+    let set = |attributor: &mut Attributor, value: &str| {
+        attributor.set("pgtally.request", SettingScope::Local, Some(value.as_bytes()));
+        attributor.set("search_path", SettingScope::Session, Some(value.as_bytes()));
+    };
+    attributor.ready(TransactionStatus::Open);
+    attributor.savepoint(Command::Savepoint, 1);
+    set(&mut attributor, "a");
+    attributor.savepoint(Command::Savepoint, 2);
+    let environment = attributor.environment();
+    set(&mut attributor, "b");
+    assert_eq!(attribute(&mut attributor), "guc:b");
+    attributor.savepoint(Command::RollbackTo, 2);
+    assert_eq!((attribute(&mut attributor).as_str(), attributor.environment()), ("guc:a", environment));
+    set(&mut attributor, "c");
+    attributor.savepoint(Command::Release, 2);
+    assert_eq!(attribute(&mut attributor), "guc:c", "what is released stays");
+    attributor.savepoint(Command::RollbackTo, 2);
+    assert_eq!(attribute(&mut attributor), "guc:c", "a savepoint that is gone takes nothing back");
+    attributor.savepoint(Command::RollbackTo, 1);
+    assert_eq!((attribute(&mut attributor).as_str(), attributor.environment()), ("unit", 0));
+    for n in 0..100 {
+        attributor.savepoint(Command::Savepoint, n);
+    }
+    assert_eq!(attributor.savepoints.len(), crate::limits::SAVEPOINTS_MAX);
+    attributor.ready(TransactionStatus::Idle);
+    assert!(attributor.savepoints.is_empty());
+}
+
+#[test]
+fn tenants_of_the_startup_packet_are_told_apart() {
+    let tenant = |value: &str| {
+        let mut attributor = Attributor::new(1, 100 * MS, None);
+        attributor.start_with("search_path", value.as_bytes());
+        attributor
+    };
+    let mut one = tenant("a");
+    let start = one.environment();
+    assert!(start != 0 && start != tenant("b").environment());
+    one.set("search_path", SettingScope::Session, Some(b"b"));
+    assert_eq!(one.environment(), tenant("b").environment());
+    one.set("search_path", SettingScope::Session, None);
+    assert_eq!(one.environment(), start, "RESET goes back to the startup's");
+}
+
+#[test]
+fn slow_clients_raise_the_idle_gap() {
+    let slow = "q +14 ".repeat(40);
+    let told = play(&format!("{slow} +150 q"));
+    assert!(told.ends_with("session:#1"), "{told}");
+    let told = play(&format!("{slow} +600 q"));
+    assert!(told.ends_with("idle:#2"), "{told}");
+    let told = play(&format!("{} +150 q", "q ".repeat(40)));
+    assert!(told.ends_with("idle:#2"), "{told}");
+}

@@ -379,6 +379,10 @@ fn startup_options_are_split_as_postgresql_does() {
     ] {
         let parameters = vec![(b"options".to_vec(), options.as_bytes().to_vec())];
         let startup = Startup { major: 3, minor: 0, parameters };
-        assert_eq!(startup_request(&startup).as_deref(), expected.map(str::as_bytes), "{options}");
+        assert_eq!(
+            startup_setting(&startup, "pgtally.request").as_deref(),
+            expected.map(str::as_bytes),
+            "{options}"
+        );
     }
 }
