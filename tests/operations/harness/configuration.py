@@ -3,6 +3,7 @@
 import json
 import re
 import sys
+import tomllib
 
 import jsonschema
 
@@ -26,6 +27,12 @@ SAMPLES = {
     "list of networks": (["10.0.0.0/8", ["10.0.0.1", "::1"]], [7]),
     "list of names": (["a", ["a", "b"]], []),
 }
+# Thresholds of single routes.
+ROUTES = [
+    ('[findings.routes."/orders"]\nduplicate_repeats = 9\nslow_statement = "2s"\n', True),
+    ('[findings.routes."/orders"]\nduplicate_repeats = 0\n', False),
+    ('[findings.routes."/orders"]\nmode = "run"\n', False),
+]
 # A value of its own is not enough for these.
 COMPANIONS = {
     "relay.target_session_attrs": {"probe": {"user": "p"}},
@@ -89,20 +96,25 @@ def reloads(settings):
 def agreement(pgtally, folder, settings):
     """Program and schema accept and refuse the same values."""
     made = json.loads((FOLDER / "pgtally.schema.json").read_text())
-    problems, count = [], 0
-    for setting in settings:
-        for value, is_fine in samples(setting):
-            if is_fine and setting.path in NOT_ALONE:
-                continue
-            count += 1
-            section, key = setting.path.split(".")
-            written = {name: dict(table) for name, table in COMPANIONS.get(setting.path, {}).items()}
-            written.setdefault(section, {})[key] = value
-            accepts = not list(jsonschema.Draft202012Validator(made).iter_errors(written))
-            code, output = check_config(pgtally, as_toml(written), folder=folder)
-            if (accepts, code == 0) != (is_fine, is_fine):
-                problems.append(f"{setting.path} = {value!r}: schema {accepts}, program {code}: {output[-200:]}")
-    return Check(f"schema and program agree on {count} values", not problems, problems)
+    cases = [*ROUTES, *(case for setting in settings for case in cases_of(setting))]
+    problems = []
+    for text, is_fine in cases:
+        accepts = not list(jsonschema.Draft202012Validator(made).iter_errors(tomllib.loads(text)))
+        code, output = check_config(pgtally, text, folder=folder)
+        if (accepts, code == 0) != (is_fine, is_fine):
+            problems.append(f"{text!r}: schema {accepts}, program {code}: {output[-200:]}")
+    return Check(f"schema and program agree on {len(cases)} values", not problems, problems)
+
+
+def cases_of(setting):
+    """(configuration, whether it is fine) for each sample of a setting."""
+    for value, is_fine in samples(setting):
+        if is_fine and setting.path in NOT_ALONE:
+            continue
+        section, key = setting.path.split(".")
+        written = {name: dict(table) for name, table in COMPANIONS.get(setting.path, {}).items()}
+        written.setdefault(section, {})[key] = value
+        yield as_toml(written), is_fine
 
 
 def samples(setting):

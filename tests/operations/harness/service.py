@@ -5,6 +5,7 @@ import re
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import time
 
@@ -12,6 +13,7 @@ from . import sources
 from .check import Check
 from .live import free_port
 from .program import environment, run
+from .wire import TLS
 
 UNITS = sources.ROOT / "deploy" / "systemd"
 # Of 10; what is left is the network, which a proxy needs.
@@ -42,6 +44,8 @@ def checks(pgtally, folder):
     """All of them."""
     yield from units(pgtally, folder)
     yield notifies(pgtally, folder)
+    if shutil.which("systemd-socket-activate"):
+        yield is_activated(pgtally)
     yield from package(pgtally, folder)
 
 
@@ -98,6 +102,28 @@ def notifies(pgtally, folder):
         process.kill()
     expected = ["READY=1", "RELOADING=1", "READY=1", "STOPPING=1"]
     return Check("systemd is told when it is ready, reloads and stops", (said, code) == (expected, 0), f"{said}, {code}")
+
+
+def is_activated(pgtally):
+    """A client that comes before pgtally waits for it, and is served."""
+    port = free_port()
+    process = subprocess.Popen(
+        ["systemd-socket-activate", f"--listen=127.0.0.1:{port}", "--setenv=PGTALLY__RELAY__UPSTREAM=127.0.0.1:1",
+         pgtally, "serve", "--admin", "off"],
+        env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    answer = b""
+    try:
+        # It says when it listens.
+        process.stderr.readline()
+        with socket.create_connection(("127.0.0.1", port), timeout=WAIT_SECONDS) as client:
+            client.sendall(struct.pack(">ii", 8, TLS))
+            answer = client.recv(1)
+    except OSError as error:
+        answer = error
+    finally:
+        process.terminate()
+        process.communicate(timeout=WAIT_SECONDS)
+    return Check("a client of systemd's socket starts pgtally and is served", answer == b"N", repr(answer))
 
 
 def package(pgtally, folder):
