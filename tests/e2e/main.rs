@@ -13,6 +13,7 @@ mod hostile;
 mod limits;
 mod operation;
 mod startup;
+mod terminated;
 mod tls;
 mod transcripts;
 mod transparency;

@@ -38,7 +38,7 @@ fn more_sessions_than_allowed_are_refused_as_postgresql_does() {
     let fake = FakePostgres::tcp();
     let limits = [("limits.max_sessions", "2"), ("limits.max_sessions_per_user", "1")];
     let proxy = TestProxy::with(fake.address(), &limits);
-    let (mut first, _first_upstream) = session_of("ann", &proxy, &fake);
+    let (mut first, mut first_upstream) = session_of("ann", &proxy, &fake);
     check_refusal(&refused("ann", &proxy), "too many connections for role \"ann\"");
     let _second = session_of("bob", &proxy, &fake);
     check_refusal(&refused("cid", &proxy), "sorry, too many clients already");
@@ -53,7 +53,9 @@ fn more_sessions_than_allowed_are_refused_as_postgresql_does() {
 
     first.send(&frontend::terminate());
     drop(first);
-    drop(_first_upstream);
+    // Closing with this unread would be a reset.
+    first_upstream.expect(&frontend::terminate());
+    drop(first_upstream);
     proxy.wait_for_metric("pgtally_connections_closed_total{reason=\"client_closed\"}", 1.0);
     let _third = session_of("ann", &proxy, &fake);
 }

@@ -99,6 +99,78 @@ fn a_verified_name_gets_through() {
     }
 }
 
+/// A certificate among the fixtures.
+fn fixture(name: &str) -> Identity {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/certificates");
+    let path = |ending: &str| folder.join(format!("{name}.{ending}"));
+    Identity { certificate: path("crt"), key: path("key") }
+}
+
+#[test]
+fn certificates_as_postgresqls_documentation_makes_them_are_accepted() {
+    let mut libpq = Libpq::start();
+    let stranger = Authority::new();
+    for (name, authority) in [("version1", "authority"), ("selfsigned", "selfsigned")] {
+        let (identity, authority) = (fixture(name), fixture(authority).certificate);
+        let server = server_builder(&identity).start().unwrap();
+        let theirs = stranger.certificate();
+        for (mode, ca, host, expected) in [
+            ("require", None, "127.0.0.1", true),
+            ("verify-ca", Some(&authority), "127.0.0.1", true),
+            ("verify-full", Some(&authority), "localhost", true),
+            ("verify-full", Some(&authority), "127.0.0.1", false),
+            ("verify-ca", Some(&theirs), "127.0.0.1", false),
+        ] {
+            let mut settings = vec![("tls.upstream_tls", mode)];
+            settings.extend(ca.map(|ca| ("tls.upstream_ca", text(ca))));
+            let upstream = pgtally::Address::Tcp(host.into(), server.port());
+            let proxy = TestProxy::with(&upstream, &settings);
+            let attempt = libpq.connect(&conninfo(&proxy, "sslmode=disable"), &[SERVER_TLS]);
+            match expected {
+                true => assert_eq!(attempt, connected(false, &["t"]), "{name} {mode} {host}"),
+                false => assert_refused(&attempt, "cannot establish TLS"),
+            }
+        }
+        // Shown to clients it is the server's own.
+        let settings = [
+            ("tls.client_tls", "require"),
+            ("tls.certificate", text(&identity.certificate)),
+            ("tls.key", text(&identity.key)),
+            ("tls.upstream_tls", "require"),
+        ];
+        let proxy = TestProxy::with(&address(&server), &settings);
+        let attempt =
+            libpq.connect(&conninfo(&proxy, "sslmode=require channel_binding=require"), &[SERVER_TLS]);
+        assert_eq!(attempt, connected(true, &["t"]), "{name}");
+    }
+}
+
+#[test]
+fn other_certificates_than_the_servers_are_found_before_clients_find_them() {
+    let authority = Authority::new();
+    let own = authority.sign("here", &["127.0.0.1"]);
+    let other = authority.sign("other", &["127.0.0.1"]);
+    let server = server_builder(&own).start().unwrap();
+    let found = |identity: &Identity, upstream_tls: &str, port: u16| {
+        let flags = [
+            ("relay.upstream", format!("127.0.0.1:{port}")),
+            ("tls.certificate", text(&identity.certificate).to_owned()),
+            ("tls.key", text(&identity.key).to_owned()),
+            ("tls.upstream_tls", upstream_tls.to_owned()),
+        ];
+        let flags = flags.into_iter().map(|(path, value)| (path, vec![value]));
+        let config = pgtally::Config::load(None, [], flags).unwrap();
+        pgtally::check_certificates(&config)
+    };
+    let error = found(&other, "require", server.port()).expect("an error");
+    for remedy in ["tls.certificate", "auth.mode", "tls.client_tls", "channel_binding=disable"] {
+        assert!(error.hint.contains(remedy), "{error:?}");
+    }
+    assert_eq!(found(&own, "require", server.port()), None);
+    assert_eq!(found(&other, "disable", server.port()), None);
+    assert_eq!(found(&other, "require", 1), None, "a server that cannot be reached is no finding");
+}
+
 #[test]
 fn a_server_without_tls_is_refused_where_tls_is_demanded() {
     let server = Throwaway::builder().password(PASSWORD).start().unwrap();

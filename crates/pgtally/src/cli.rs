@@ -9,12 +9,13 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 use tracing::{error, info};
 
-use crate::config::{Config, Flag};
+use crate::config::{Config, ConfigErrors, Flag};
 use crate::demo;
 use crate::doctor;
 use crate::handover::{Inherited, Program};
 use crate::logging::{self, with_causes};
 use crate::proxy::{Proxy, Running};
+use crate::security::check_certificates;
 use crate::signals;
 
 /// Exit code of a bad configuration (`EX_USAGE` of sysexits.h).
@@ -135,7 +136,14 @@ fn check_config(args: ServeArgs) -> ExitCode {
         Ok(config) => {
             // A reader that has seen enough is no failure.
             let _ = print_effective(&config);
-            ExitCode::SUCCESS
+            // The one combination that only the server's certificate shows.
+            match check_certificates(&config) {
+                Some(error) => {
+                    eprintln!("{}", ConfigErrors(vec![error]));
+                    ExitCode::from(EXIT_CONFIG)
+                }
+                None => ExitCode::SUCCESS,
+            }
         }
         Err(code) => code,
     }

@@ -57,4 +57,5 @@ pub use config::{
 pub use handover::Inherited;
 pub use proxy::{Proxy, Running, StartError, Stopper};
 pub use reload::{ReloadError, Reloader};
+pub use security::check_certificates;
 pub use socket::Address;

@@ -4,7 +4,6 @@
 //! role needs the right to log in and nothing else. See `upstreams.rs` for what the answers decide.
 
 use std::future::pending;
-use std::io;
 use std::sync::Arc;
 
 use thiserror::Error;
@@ -17,7 +16,8 @@ use crate::config::{ProbeAccount, SessionAttrs};
 use crate::limits::PROBE_TIMEOUT;
 use crate::live::{Live, StartupSetting};
 use crate::logging::with_causes;
-use crate::socket::Stream;
+
+use crate::tls::{ConnectError, connect};
 use crate::upstreams::{Role, Server};
 
 /// What libpq asks too. The names are qualified, as the search path may be anybody's.
@@ -28,7 +28,7 @@ const QUESTION: &str =
 #[derive(Debug, Error)]
 enum ProbeError {
     #[error("cannot connect")]
-    Connect(#[from] io::Error),
+    Connect(#[from] ConnectError),
     #[error("no usable answer")]
     Answer,
     #[error("no answer in time")]
@@ -78,7 +78,8 @@ async fn ask_until_trouble(
     server: &Server,
     account: &ProbeAccount,
 ) -> Result<std::convert::Infallible, ProbeError> {
-    let stream = timeout(PROBE_TIMEOUT, Stream::connect(&server.address)).await??;
+    let security = setting.security.upstream.as_ref();
+    let stream = timeout(PROBE_TIMEOUT, connect(&server.address, security)).await??.stream;
     stream.tune(&setting.socket);
     let mut config = tokio_postgres::Config::new();
     config.user(&account.user).dbname(&account.database).application_name("pgtally prober");

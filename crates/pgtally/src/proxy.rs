@@ -27,6 +27,7 @@ use crate::live::{Live, StartupSetting};
 use crate::metrics::Metrics;
 use crate::prober;
 use crate::reload::{Reloader, Reloading};
+use crate::security::certificates;
 use crate::socket::Address;
 use crate::worker::{self, Setting, WorkerHandle};
 
@@ -397,6 +398,7 @@ impl Control {
         let admin =
             self.admin.take().map(|listener| tokio::spawn(admin::serve(listener, self.state.clone())));
         tokio::spawn(prober::probe_forever(self.live.clone()));
+        tokio::spawn(certificates::watch(self.live.clone()));
         let mut stops = self.stops.clone();
         // An error means that `Running` is gone, which also means to stop.
         let _ = stops.wait_for(|stop| *stop != Stop::No).await;

@@ -4,12 +4,16 @@
 //! of its login, so that a reload cannot change a certificate between its handshake and the SCRAM exchange that binds
 //! to it. A reload that fails leaves everything as it was.
 
+pub(crate) mod certificates;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustls::pki_types::CertificateDer;
 use tracing::warn;
 
+pub use self::certificates::check as check_certificates;
+use self::certificates::{MISMATCH, REMEDIES};
 use crate::auth::{MockSecret, Verifiers};
 use crate::config::{AuthMode, ClientTls, Config, ConfigErrors};
 use crate::tls::{ClientLeg, Unusable, UpstreamLeg};
@@ -80,7 +84,7 @@ impl Snapshot {
     /// names no cause, since for them somebody stands in the middle, and that is true.
     pub(crate) fn tell_mismatch(&self, upstream: &CertificateDer<'_>) {
         if self.has_mismatch(upstream) && !self.has_told.swap(true, Ordering::Relaxed) {
-            warn!(side = "proxy", "{MISMATCH}; {MISMATCH_REMEDIES}");
+            warn!(side = "proxy", "{MISMATCH}; {REMEDIES}");
         }
     }
 
@@ -90,11 +94,3 @@ impl Snapshot {
         is_other && self.verifiers.is_none()
     }
 }
-
-/// Why clients over TLS cannot log in, where the certificates differ.
-pub(crate) const MISMATCH: &str = "pgtally shows clients another certificate than the server shows pgtally: clients \
-    over TLS that use SCRAM channel binding, as libpq and many drivers do, cannot log in through relayed authentication";
-/// What to do about it.
-pub(crate) const MISMATCH_REMEDIES: &str = "give pgtally the server's own certificate and key (tls.certificate, \
-    tls.key); or let pgtally check passwords (auth.mode = \"terminate\"); or leave one leg plain, on a network you \
-    trust (tls.client_tls or tls.upstream_tls = \"disable\"); or let clients connect with channel_binding=disable";

@@ -10,6 +10,7 @@
 mod accept;
 mod certificate;
 mod connect;
+mod stock;
 mod stream;
 mod verify;
 
@@ -106,7 +107,8 @@ impl UpstreamLeg {
             return Ok(None);
         }
         let provider = provider();
-        let verifier = UpstreamVerifier::new(check(settings), roots(settings)?, &provider);
+        let (roots, named) = roots(settings)?;
+        let verifier = UpstreamVerifier::new(check(settings), roots, named, &provider);
         let versions = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
         let versions = versions.map_err(|error| Unusable::new("tls.upstream_tls", error.to_string()))?;
         let builder = versions.dangerous().with_custom_certificate_verifier(Arc::new(verifier));
@@ -134,23 +136,23 @@ fn check(settings: &TlsSettings) -> Check {
     }
 }
 
-fn roots(settings: &TlsSettings) -> Result<RootCertStore, Unusable> {
+/// Whom we trust: as the library wants it, and the certificates of a file as they are.
+fn roots(settings: &TlsSettings) -> Result<(RootCertStore, Vec<CertificateDer<'static>>), Unusable> {
     let unusable = |it: String| Unusable::new("tls.upstream_ca", it);
     let mut store = RootCertStore::empty();
-    let certificates = match &settings.upstream_ca {
-        _ if check(settings) == Check::Nothing => return Ok(store),
-        Some(Roots::File(path)) => read_certificates(path).map_err(unusable)?,
-        None | Some(Roots::System) => rustls_native_certs::load_native_certs().certs,
+    if check(settings) == Check::Nothing {
+        return Ok((store, Vec::new()));
+    }
+    let Some(Roots::File(path)) = &settings.upstream_ca else {
+        // One root of many that cannot be read is everyday life of a system.
+        let (added, _) = store.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        let none = || unusable("this system has no certificates of authorities".into());
+        return if added > 0 { Ok((store, Vec::new())) } else { Err(none()) };
     };
-    let (added, refused) = store.add_parsable_certificates(certificates);
-    match (added, refused, &settings.upstream_ca) {
-        (0, _, Some(Roots::File(_))) => Err(unusable("it holds no certificate that can be a root".into())),
-        (0, ..) => Err(unusable("this system has no certificates of authorities".into())),
-        // One root of many that cannot be read is everyday life of a system; in a file it is a mistake.
-        (_, 1.., Some(Roots::File(_))) => {
-            Err(unusable(format!("{refused} of its certificates cannot be a root")))
-        }
-        _ => Ok(store),
+    let certificates = read_certificates(path).map_err(unusable)?;
+    match store.add_parsable_certificates(certificates.iter().cloned()) {
+        (_, 0) => Ok((store, certificates)),
+        (_, refused) => Err(unusable(format!("{refused} of its certificates cannot be a root"))),
     }
 }
 

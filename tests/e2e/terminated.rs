@@ -1,0 +1,135 @@
+//! Terminated authentication with clients that do not play by the rules: each ends its own session, with PostgreSQL's
+//! code, and nobody reaches the server.
+
+use std::io::Write;
+
+use pgtally_protocol::sasl;
+use support::wire::{Frame, message};
+use support::{FakePostgres, Peer, TestProxy, backend, frontend};
+use tempfile::TempPath;
+
+/// Verifier of RFC 7677's example, whose password is `pencil`.
+const VERIFIER: &str = "SCRAM-SHA-256$4096:W22ZaJ0SNY7soEsUEjb6gQ==$\
+    WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=:wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU=";
+
+struct Bench {
+    _users: TempPath,
+    fake: FakePostgres,
+    proxy: TestProxy,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let mut users = tempfile::NamedTempFile::new().unwrap();
+        writeln!(users, "\"ann\" \"{VERIFIER}\"").unwrap();
+        let users = users.into_temp_path();
+        let fake = FakePostgres::tcp();
+        let settings = [("auth.mode", "terminate"), ("auth.auth_file", users.to_str().unwrap())];
+        let proxy = TestProxy::with(fake.address(), &settings);
+        Self { _users: users, fake, proxy }
+    }
+
+    /// A client of `ann` that has been offered SCRAM.
+    fn offered(&self) -> Peer {
+        let mut client = Peer::begin(self.proxy.address());
+        client.expect(&sasl::authentication_sasl([sasl::SCRAM_SHA_256.as_bytes()]));
+        client
+    }
+}
+
+#[track_caller]
+fn check(mut client: Peer, sqlstate: &str) {
+    let frame: Frame = client.frame();
+    assert_eq!((frame.tag, frame.field(b'C').as_deref()), (b'E', Some(sqlstate)), "{frame:?}");
+    assert_eq!(frame.field(b'S').as_deref(), Some("FATAL"));
+    assert!(client.rest().is_empty());
+}
+
+#[test]
+fn malformed_answers_end_their_own_session_with_postgresqls_code() {
+    let bench = Bench::new();
+    let first = sasl::initial_response(sasl::SCRAM_SHA_256, "n,,n=,r=abc");
+    for answer in [
+        frontend::query("SELECT 1"),
+        message(b'p', b""),
+        message(b'p', &[0xff; 900]),
+        sasl::initial_response("PLAIN", "secret"),
+        sasl::initial_response(sasl::SCRAM_SHA_256_PLUS, "p=tls-server-end-point,,n=,r=abc"),
+        sasl::initial_response(sasl::SCRAM_SHA_256, "n,a=root,n=,r=abc"),
+        // Announced to be longer than any such message, and not waited for.
+        [&b"p"[..], &0x3fff_ffff_u32.to_be_bytes()].concat(),
+        [&b"p"[..], &0_u32.to_be_bytes()].concat(),
+    ] {
+        let mut client = bench.offered();
+        client.send(&answer);
+        check(client, "08P01");
+    }
+    for (answer, sqlstate) in
+        [("", "08P01"), ("c=biws,r=abc,p=AAAA", "08P01"), ("c=eSws,r=abc,p=AAAA", "28000")]
+    {
+        let mut client = bench.offered();
+        client.send(&first);
+        assert_eq!(client.frame().tag, b'R');
+        client.send(&sasl::response(answer));
+        check(client, sqlstate);
+    }
+    // One that leaves in the middle.
+    drop(bench.offered());
+    let mut client = Peer::connect(bench.proxy.address());
+    client.send(&frontend::startup(&[("database", "shop")]));
+    check(client, "28000");
+    let mut client = Peer::connect(bench.proxy.address());
+    client.send(&frontend::startup_version(0x2_0000, &[("user", "ann")]));
+    check(client, "0A000");
+    assert!(bench.proxy.metric("pgtally_upstream_connect_seconds_count") < 0.5, "nobody was reached");
+}
+
+#[test]
+fn users_who_do_not_exist_are_challenged_like_others() {
+    let bench = Bench::new();
+    let challenge = |user: &str| {
+        let mut client = Peer::connect(bench.proxy.address());
+        client.send(&frontend::startup(&[("user", user)]));
+        client.expect(&sasl::authentication_sasl([sasl::SCRAM_SHA_256.as_bytes()]));
+        client.send(&sasl::initial_response(sasl::SCRAM_SHA_256, "n,,n=,r=abc"));
+        let frame = client.frame();
+        let Ok(sasl::Authentication::SaslContinue(text)) = sasl::authentication(&frame.body) else {
+            panic!("{frame:?}")
+        };
+        let text = String::from_utf8(text.to_vec()).unwrap();
+        let (_, cost) = text.split_once(",s=").unwrap();
+        (text.len(), cost.to_owned())
+    };
+    let (ann, nobody) = (challenge("ann"), challenge("nobody"));
+    assert_eq!(ann.0, nobody.0, "the same shape");
+    assert!(nobody.1.ends_with(",i=4096"));
+    assert_eq!(nobody, challenge("nobody"), "the same salt each time");
+    assert_ne!(nobody.1, challenge("somebody").1);
+    assert_eq!(ann.1, challenge("ann").1);
+}
+
+#[test]
+fn a_server_that_trusts_pgtally_is_a_server() {
+    let bench = Bench::new();
+    let address = bench.proxy.connection_string("ann", "shop");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let fake = &bench.fake;
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            let (mut upstream, _) = fake.accept_session();
+            upstream.send(&backend::greeting());
+            let _ = upstream.rest();
+        });
+        runtime.block_on(async {
+            let connect = |password: &str| {
+                let config = format!("{address} password={password}");
+                async move { tokio_postgres::connect(&config, tokio_postgres::NoTls).await }
+            };
+            let error = connect("pen").await.err().expect("a refusal");
+            assert_eq!(error.code(), Some(&tokio_postgres::error::SqlState::INVALID_PASSWORD));
+            let (client, connection) = connect("pencil").await.expect("a session");
+            drop(client);
+            let _ = connection.await;
+        });
+    });
+}
