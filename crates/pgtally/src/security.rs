@@ -12,8 +12,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rustls::pki_types::CertificateDer;
 use tracing::warn;
 
+use self::certificates::MISMATCH;
+pub(crate) use self::certificates::MISMATCH_REMEDIES;
 pub use self::certificates::check as check_certificates;
-use self::certificates::{MISMATCH, REMEDIES};
 use crate::auth::{MockSecret, Verifiers};
 use crate::config::{AuthMode, ClientTls, Config, ConfigErrors};
 use crate::tls::{ClientLeg, Unusable, UpstreamLeg};
@@ -84,7 +85,7 @@ impl Snapshot {
     /// names no cause, since for them somebody stands in the middle, and that is true.
     pub(crate) fn tell_mismatch(&self, upstream: &CertificateDer<'_>) {
         if self.has_mismatch(upstream) && !self.has_told.swap(true, Ordering::Relaxed) {
-            warn!(side = "proxy", "{MISMATCH}; {REMEDIES}");
+            warn!(side = "proxy", "{MISMATCH}; {MISMATCH_REMEDIES}");
         }
     }
 

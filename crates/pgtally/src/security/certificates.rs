@@ -18,7 +18,7 @@ use crate::tls::connect;
 pub(super) const MISMATCH: &str = "pgtally shows clients another certificate than the server shows pgtally: clients \
     over TLS that use SCRAM channel binding, as libpq and many drivers do, cannot log in through relayed authentication";
 /// What to do about it.
-pub(super) const REMEDIES: &str = "give pgtally the server's own certificate and key (tls.certificate, tls.key); or let \
+pub(crate) const MISMATCH_REMEDIES: &str = "give pgtally the server's own certificate and key (tls.certificate, tls.key); or let \
     pgtally check passwords (auth.mode = \"terminate\"); or leave one leg plain, on a network you trust \
     (tls.client_tls or tls.upstream_tls = \"disable\"); or let clients connect with channel_binding=disable";
 
@@ -32,7 +32,7 @@ pub fn check(config: &Config) -> Option<ConfigError> {
         // One slow server must not hide what another says, but the caller waits only once.
         timeout(patience, any(&config.upstreams, |address| security.differs_from(address))).await
     });
-    is_mismatch.unwrap_or(false).then(|| config::error("tls.certificate", MISMATCH, REMEDIES))
+    is_mismatch.unwrap_or(false).then(|| config::error("tls.certificate", MISMATCH, MISMATCH_REMEDIES))
 }
 
 /// Tells the operator at the start and after each reload.
