@@ -6,6 +6,7 @@
 
 mod admin;
 mod cancel;
+mod corpus;
 mod ends;
 mod fail_open;
 mod findings;

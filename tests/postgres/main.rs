@@ -10,6 +10,7 @@ mod drivers;
 mod findings;
 mod interruptions;
 mod relay;
+mod rewrites;
 mod terminated;
 mod tls;
 mod tls_matrix;

@@ -17,6 +17,8 @@ pub mod outcome;
 pub mod peer;
 pub mod proxy;
 pub mod replay;
+pub mod scenario;
+pub mod scenario_play;
 pub mod tls_peer;
 pub mod transcript;
 pub mod wire;

@@ -46,6 +46,12 @@ fn select(mut text: Text<'_>, key: u16, has_aggregate: bool) -> Option<Rewrite> 
     if has_any(&["union", "intersect", "except", "into"]) || text.follows_top("distinct", "on") {
         return None;
     }
+    // Literals became parameters: an expression that holds one is no longer known to be the same in both places.
+    if text.has_parameter_in("group")
+        || (text.word(1).as_deref() == Some("distinct") && text.has_parameter_in("order"))
+    {
+        return None;
+    }
     let from = text.find_top("from").filter(|from| text.word(from - 1).as_deref() != Some("distinct"))?;
     let column = make_list(&mut text, key)?;
     let mut note = None;
@@ -74,8 +80,8 @@ fn select(mut text: Text<'_>, key: u16, has_aggregate: bool) -> Option<Rewrite> 
 fn make_list(text: &mut Text<'_>, key: u16) -> Option<String> {
     let at = text.only_parameter(key)?;
     let is_in_where = text.find_top("where").is_some_and(|start| start < at);
-    let has_any = ["case", "not", "or", "over"].iter().any(|word| text.has_word(word));
-    if !is_in_where || has_any || text.is_in_subquery(at) {
+    let has_any = ["case", "or", "over"].iter().any(|word| text.has_word(word));
+    if !is_in_where || has_any || text.negates() || text.is_in_subquery(at) {
         return None;
     }
     let replacement = format!("= ANY(${key})");
@@ -175,13 +181,31 @@ impl Text<'_> {
         })
     }
 
+    /// Whether a parameter stands in the clause that begins with `word` (GROUP BY, ORDER BY).
+    fn has_parameter_in(&self, word: &str) -> bool {
+        let Some(at) = self.find_top(word) else { return false };
+        (at..self.clause_end(at)).any(|at| matches!(self.kind(at), Some(Kind::Parameter(_))))
+    }
+
+    /// Where the clause that begins at `at` ends.
+    fn clause_end(&self, at: usize) -> usize {
+        let clauses = ["having", "order", "limit", "offset", "fetch", "for", "window"];
+        let ends = clauses.iter().filter_map(|word| self.find_top(word)).filter(|end| *end > at);
+        ends.min().unwrap_or_else(|| self.count())
+    }
+
+    /// Whether anything is negated; `IS NOT NULL` is a condition of its own.
+    fn negates(&self) -> bool {
+        let is_not = |at: &usize| self.word(*at).as_deref() == Some("not");
+        let is_after_is =
+            |at: usize| at.checked_sub(1).and_then(|before| self.word(before)).as_deref() == Some("is");
+        (0..self.count()).filter(is_not).any(|at| !is_after_is(at))
+    }
+
     /// Whether ORDER BY or GROUP BY counts output columns (`ORDER BY 1`): a column more would shift them.
     fn sorts_by_number(&self) -> bool {
         ["group", "order"].iter().filter_map(|word| self.find_top(word)).any(|at| {
-            let clauses = ["having", "order", "limit", "offset", "fetch", "for", "window"];
-            let ends = clauses.iter().filter_map(|word| self.find_top(word)).filter(|end| *end > at);
-            let end = ends.min().unwrap_or(usize::MAX);
-            let mut items = self.top_items(at + 2, end);
+            let mut items = self.top_items(at + 2, self.clause_end(at));
             items.any(|(first, _)| matches!(self.kind(first), Some(Kind::Literal | Kind::Parameter(_))))
         })
     }
@@ -297,6 +321,8 @@ mod tests {
             "SELECT a, row_number() OVER (ORDER BY a) FROM t WHERE b = $1",
             "SELECT a FROM t WHERE b = $1 ORDER BY 1",
             "SELECT a, sum(x) FROM t WHERE b = $1 GROUP BY $2",
+            "SELECT a % $2, sum(x) FROM t WHERE b = $1 GROUP BY a % $3",
+            "SELECT DISTINCT a % $2 FROM t WHERE b = $1 ORDER BY a % $3",
             "SELECT a IS DISTINCT FROM c FROM t WHERE b = $1",
             "SELECT a FROM t WHERE x IN (WITH w AS (SELECT 1) SELECT y FROM u WHERE b = $1)",
         ] {

@@ -46,6 +46,10 @@ impl<'a> Text<'a> {
         Some(Self { text, tokens, edits: Vec::new() })
     }
 
+    pub(super) fn count(&self) -> usize {
+        self.tokens.len()
+    }
+
     pub(super) fn kind(&self, at: usize) -> Option<Kind> {
         self.tokens.get(at).map(|token| token.kind)
     }

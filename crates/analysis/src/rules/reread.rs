@@ -131,7 +131,7 @@ pub(super) fn find(case: &Case<'_>, group: &Group<'_>) -> Option<Draft> {
             rereads.push((*member, written, parameter));
         }
     }
-    let (_, written, parameter) = rereads.first()?.clone();
+    let (_, written, parameter) = *rereads.first()?;
     let members: Vec<Member<'_>> = rereads.iter().map(|(member, ..)| *member).collect();
     if members.iter().all(|it| !it.statement.is_round_trip) || is_polling(&members, case.settings) {
         return None;

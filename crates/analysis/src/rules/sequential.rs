@@ -15,7 +15,8 @@ use crate::finding::{Confidence, FindingKind, Severity};
 pub(super) fn find(case: &Case<'_>) -> Option<Draft> {
     let times = case.settings.times.as_ref()?;
     let fewest = case.settings.sequential_reads_min as usize;
-    if case.members.len() < fewest || !case.request.is_complete() {
+    // Nobody waits for a background job.
+    if case.members.len() < fewest || !case.request.is_complete() || case.request.is_background() {
         return None;
     }
     let runs = sessions(case).into_iter().flat_map(|members| runs(case, &members));

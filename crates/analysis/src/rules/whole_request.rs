@@ -37,13 +37,15 @@ pub(super) fn find_chatty(case: &Case<'_>) -> Option<Draft> {
 }
 
 /// Whether a statement is one the application talks to its data with, waiting for the answer before. Drivers read the
-/// catalog, migrations define, and a pipeline is one exchange.
+/// catalog, health checks read no table, migrations define, and a pipeline is one exchange.
 fn is_talk(case: &Case<'_>, member: &Member<'_>) -> bool {
     let kind = member.statement.kind;
     let is_data = matches!(kind, Kind::Delete | Kind::Insert | Kind::Merge | Kind::Select | Kind::Update);
-    let is_catalog =
-        || case.shape(member.statement.fingerprint).is_some_and(|known| known.facts.is_catalog_only);
-    is_data && member.statement.is_round_trip && !is_catalog()
+    let asks_nothing = || {
+        let known = case.shape(member.statement.fingerprint);
+        known.is_some_and(|it| it.facts.is_parsed && (it.facts.is_catalog_only || !it.facts.has_from))
+    };
+    is_data && member.statement.is_round_trip && !asks_nothing()
 }
 
 fn is_waiting(case: &Case<'_>, limits: &TimeSettings, waiting_ns: u64) -> bool {
