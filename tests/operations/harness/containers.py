@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import tomllib
 
 import helm_python
 import jsonschema
@@ -22,6 +23,10 @@ EVERYTHING = {
     "podMonitor": {"enabled": True},
     "prometheusRule": {"enabled": True},
     "existingSecret": "mine",
+    "config": {
+        "findings": {"n_plus_one_repeats": 7, "routes": {'GET /a "b".c': {"duplicate_repeats": 9}}},
+        "requests": {"id_tags": ["request_id", "job_id"]},
+    },
     "env": [{"name": "PGTALLY__LOG__LEVEL", "value": "debug"}],
     "nodeSelector": {"disk": "fast"},
     "tolerations": [{"key": "dedicated", "operator": "Exists"}],
@@ -33,6 +38,7 @@ WRONG = [
     {"replica": 2},
     {"config": {"relay": {"upstreem": "postgres:5432"}}},
     {"config": {"relay": {"drain_timeout": "50"}}},
+    {"config": {"findings": {"routes": {"/a": {"mode": "run"}}}}},
 ]
 
 
@@ -91,11 +97,11 @@ def configuration(text, documents, pgtally, folder):
     """A configuration inside of a ConfigMap is usable, and pods wait for longer than it drains."""
     token = folder / "admin-token"
     token.write_text("0123456789abcdef\n")
-    local = re.sub(r'token_file = ".*"', f'token_file = "{token}"', text)
+    local = text.replace("/run/secrets/pgtally/admin-token", str(token))
     code, output = check_config(pgtally, local, folder=folder)
     if code != 0:
         yield output
-    drain = int(re.search(r'drain_timeout = "(\d+)s"', text)[1])
+    drain = int(tomllib.loads(text)["relay"]["drain_timeout"].removesuffix("s"))
     for document in documents:
         if document["kind"] == "Deployment":
             grace = document["spec"]["template"]["spec"]["terminationGracePeriodSeconds"]

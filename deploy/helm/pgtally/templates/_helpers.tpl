@@ -19,12 +19,24 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{ .Values.existingSecret | default (include "pgtally.name" .) }}
 {{- end }}
 
-{{/* The configuration file: one table per section, every value as JSON, which TOML reads alike. */}}
+{{/* The configuration file. Keys and plain values are written as JSON, which TOML reads alike. */}}
 {{- define "pgtally.config" -}}
-{{- range $section, $settings := .Values.config }}
-[{{ $section }}]
-{{- range $key, $value := $settings }}
-{{ $key }} = {{ $value | toJson }}
+{{- include "pgtally.table" (dict "path" "" "table" .Values.config) }}
 {{- end }}
-{{ end }}
+
+{{/* One table: its own settings first, then the tables inside of it. */}}
+{{- define "pgtally.table" -}}
+{{- range $key, $value := .table }}
+{{- if not (kindIs "map" $value) }}
+{{ $key | toJson }} = {{ $value | toJson }}
+{{- end }}
+{{- end }}
+{{- range $key, $value := .table }}
+{{- if kindIs "map" $value }}
+{{- $path := printf "%s%s" $.path (toJson $key) }}
+
+[{{ $path }}]
+{{- include "pgtally.table" (dict "path" (printf "%s." $path) "table" $value) }}
+{{- end }}
+{{- end }}
 {{- end }}
