@@ -26,8 +26,6 @@ from harness.tools import ToolMissing, Tools
 DATA_SECONDS = 90
 ALERT_SECONDS = 20
 ALERT = "PgtallyNewNPlusOne"
-# Metrics that nobody needs a panel or a rule for: parts of another or of the process's standard set.
-NO_PANEL_NEEDED = set()
 
 
 def family(name):
@@ -79,7 +77,7 @@ def unused(exposition):
     for place in [*sources.panel_places(), *sources.rule_places()]:
         used |= {family(selector.name) for selector in selectors(without_variables(place.expression))}
     ours = {name for name in exposition.families if name.startswith("pgtally_")}
-    return sorted(ours - used - NO_PANEL_NEEDED)
+    return sorted(ours - used)
 
 
 def no_data(prometheus, places):

@@ -35,13 +35,3 @@ class Exposition:
     def lacking(self, selector):
         """Labels that a selector asks for and no series of its name has."""
         return selector.labels - set(self.labels[selector.name]) - TARGET_LABELS
-
-
-def value(text, name, **labels):
-    """The sum of the samples of `name` with these labels in one scrape."""
-    total = 0.0
-    for line in text.splitlines():
-        match = SAMPLE.match(line)
-        if match and match[1] == name and labels.items() <= dict(LABEL.findall(match[2] or "")).items():
-            total += float(match[3])
-    return total
