@@ -116,6 +116,37 @@ fn garbage_in_the_place_of_a_handshake_ends_its_own_session_only() {
 }
 
 #[test]
+fn a_handshake_that_does_not_go_on_is_not_waited_for() {
+    let authority = Authority::new();
+    let identity = authority.sign("proxy", &["127.0.0.1"]);
+    let fake = FakePostgres::tcp();
+    let mut settings = settings("require", &identity);
+    settings.push(("relay.startup_timeout", "100ms"));
+    let proxy = TestProxy::with(fake.address(), &settings);
+    let mut client = Peer::connect(proxy.address());
+    client.send(&frontend::ssl_request());
+    client.expect(b"S");
+    assert!(client.rest().is_empty());
+    let mut direct = Peer::connect(proxy.address());
+    direct.send(&[0x16, 3, 1, 2, 0, 1]);
+    assert!(direct.rest().is_empty());
+    proxy.wait_for_metric(&format!("{HANDSHAKES}{{result=\"timed_out\",side=\"client\"}}"), 2.0);
+    proxy.wait_for_metric("pgtally_connections_closed_total{reason=\"startup_timeout\"}", 2.0);
+}
+
+#[test]
+fn a_server_that_stops_in_its_handshake_is_not_waited_for() {
+    let fake = FakePostgres::tcp();
+    let settings = [("tls.upstream_tls", "require"), ("relay.connect_timeout", "100ms")];
+    let proxy = TestProxy::with(fake.address(), &settings);
+    let mut client = Peer::begin(proxy.address());
+    let (mut upstream, _) = fake.accept_session();
+    upstream.send(b"S");
+    assert_eq!(client.frame().field(b'C').as_deref(), Some("08001"));
+    assert!(client.rest().is_empty());
+}
+
+#[test]
 fn tls_inside_tls_is_refused() {
     let bench = Bench::new("allow");
     for request in [frontend::ssl_request(), frontend::gssenc_request()] {

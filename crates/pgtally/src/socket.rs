@@ -55,7 +55,11 @@ impl Stream {
 
     /// Sets how long the socket waits for its peer. A failure costs patience, not correctness, so it is not an error.
     pub(crate) fn tune(&self, settings: &SocketSettings) {
-        let Self::Tcp(stream) = self else { return };
+        let stream = match self {
+            Self::Tcp(stream) => stream,
+            Self::Tls(stream) => return stream.socket().into_iter().for_each(|socket| socket.tune(settings)),
+            Self::Unix(_) => return,
+        };
         let socket = SockRef::from(stream);
         if let Some(keepalive) = settings.keepalive {
             let keepalive = TcpKeepalive::new().with_time(keepalive).with_interval(keepalive);
