@@ -154,3 +154,55 @@ fn a_slow_statement_is_found_at_its_bound() {
     application.run("SELECT count(*) FROM events", &backend::done("SELECT 1"));
     assert_eq!(finding(&proxy, "slow_statement")["statement"], "SELECT count(*) FROM events");
 }
+
+#[test]
+fn a_short_loop_is_found_by_its_growth_over_requests() {
+    let fake = FakePostgres::tcp();
+    let proxy = TestProxy::to(fake.address());
+    let (client, upstream) = fake.session(proxy.address());
+    let mut application = Application { client, upstream, tag: String::new() };
+    for number in 0..30 {
+        // Two, three or four authors: never enough for the rule about one request.
+        application.tag = tag("/posts", number + 1);
+        let authors: Vec<i32> = (0..2 + number as i32 % 3).map(|n| 900 + n).collect();
+        application.posts(&authors);
+        authors.iter().for_each(|author| application.author(*author));
+    }
+    let finding = finding(&proxy, "n_plus_one");
+    assert_eq!(finding["linked_column"], "posts.author_id", "{finding}");
+    assert_eq!(finding["growth"]["slope"], 1.0, "{finding}");
+    assert_eq!(finding["growth"]["requests"], 30, "{finding}");
+}
+
+#[test]
+fn acknowledged_findings_say_so_and_routes_have_thresholds() {
+    let directory = tempfile::tempdir().unwrap();
+    let acks = directory.path().join("acks.toml");
+    let text = "[[ack]]\nkind = 'n_plus_one'\nroute = '/po*'\ntable = 'authors'\nreason = 'six authors, no more'\nmax_repeat = 6\n";
+    std::fs::write(&acks, text).unwrap();
+    let fake = FakePostgres::tcp();
+    let settings = [
+        ("findings.acknowledgements", acks.to_str().unwrap()),
+        ("findings.routes./quiet.n_plus_one_repeats", "9"),
+    ];
+    let proxy = TestProxy::with(fake.address(), &settings);
+    let visit = |route: &str, number: u32, authors: i32| {
+        let mut application = Application::new(&fake, &proxy, route, number);
+        application.posts(&(11..11 + authors).collect::<Vec<_>>());
+        (11..11 + authors).for_each(|author| application.author(author));
+    };
+    visit("/quiet", 1, 6);
+    visit("/posts", 2, 6);
+    let finding = finding(&proxy, "n_plus_one");
+    assert_eq!((&finding["route"], &finding["state"]), (&Json::from("/posts"), &Json::from("acked")));
+    assert_eq!(finding["reason"], "six authors, no more");
+    proxy.wait_for_metric(
+        "pgtally_findings_open{kind=\"n_plus_one\",severity=\"warning\",state=\"acked\"}",
+        1.0,
+    );
+    assert_eq!(proxy.findings().len(), 1);
+    visit("/posts", 3, 7);
+    wait_for("what grows beyond is new again", || {
+        (proxy.findings().first()?["state"] == "new").then_some(())
+    });
+}
