@@ -13,7 +13,7 @@ const VERIFIER: &str = "SCRAM-SHA-256$4096:W22ZaJ0SNY7soEsUEjb6gQ==$\
     WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=:wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU=";
 
 struct Bench {
-    _users: TempPath,
+    users: TempPath,
     fake: FakePostgres,
     proxy: TestProxy,
 }
@@ -26,7 +26,7 @@ impl Bench {
         let fake = FakePostgres::tcp();
         let settings = [("auth.mode", "terminate"), ("auth.auth_file", users.to_str().unwrap())];
         let proxy = TestProxy::with(fake.address(), &settings);
-        Self { _users: users, fake, proxy }
+        Self { users, fake, proxy }
     }
 
     /// A client of `ann` that has been offered SCRAM.
@@ -106,6 +106,30 @@ fn users_who_do_not_exist_are_challenged_like_others() {
     assert_eq!(nobody, challenge("nobody"), "the same salt each time");
     assert_ne!(nobody.1, challenge("somebody").1);
     assert_eq!(ann.1, challenge("ann").1);
+}
+
+#[test]
+fn a_reload_takes_over_new_verifiers_and_keeps_the_old_ones_on_error() {
+    let bench = Bench::new();
+    let salt_of = |user: &str| {
+        let mut client = Peer::connect(bench.proxy.address());
+        client.send(&frontend::startup(&[("user", user)]));
+        client.expect(&sasl::authentication_sasl([sasl::SCRAM_SHA_256.as_bytes()]));
+        client.send(&sasl::initial_response(sasl::SCRAM_SHA_256, "n,,n=,r=abc"));
+        let frame = client.frame();
+        String::from_utf8_lossy(&frame.body).rsplit_once(",s=").unwrap().1.to_owned()
+    };
+    let (ann, bob) = (salt_of("ann"), salt_of("bob"));
+    assert_ne!(ann, bob);
+    std::fs::write(&bench.users, "\"bob\" \"plain text\"\n").unwrap();
+    let (status, answer) = bench.proxy.request("POST", "/api/v1/reload");
+    assert!(status >= 400 && answer.contains("auth.auth_file"), "{status} {answer}");
+    assert!(!answer.contains("plain text"), "{answer}");
+    assert_eq!((salt_of("ann"), salt_of("bob")), (ann.clone(), bob.clone()));
+    std::fs::write(&bench.users, format!("\"bob\" \"{VERIFIER}\"\n")).unwrap();
+    assert_eq!(bench.proxy.request("POST", "/api/v1/reload").0, 200);
+    assert_eq!(salt_of("bob"), ann, "bob has the verifier now");
+    assert_ne!(salt_of("ann"), ann);
 }
 
 #[test]

@@ -147,6 +147,24 @@ fn a_server_that_stops_in_its_handshake_is_not_waited_for() {
 }
 
 #[test]
+fn unix_sockets_have_no_tls_and_need_none() {
+    let authority = Authority::new();
+    let identity = authority.sign("proxy", &["127.0.0.1"]);
+    let fake = FakePostgres::tcp();
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("socket");
+    let mut settings = settings("require", &identity);
+    settings.push(("relay.listen", path.to_str().unwrap()));
+    let proxy = TestProxy::with(fake.address(), &settings);
+    let mut client = Peer::connect(proxy.address());
+    client.send(&frontend::ssl_request());
+    client.expect(b"N");
+    let packet = frontend::startup(&[("user", "ann")]);
+    client.send(&packet);
+    assert_eq!(fake.accept_session().1, packet);
+}
+
+#[test]
 fn tls_inside_tls_is_refused() {
     let bench = Bench::new("allow");
     for request in [frontend::ssl_request(), frontend::gssenc_request()] {

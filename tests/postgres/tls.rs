@@ -272,6 +272,24 @@ fn big_results_and_statements_pass_through_tls() {
 }
 
 #[test]
+fn clients_of_tls_1_2_bind_too() {
+    let authority = Authority::new();
+    let identity = authority.sign("here", &["127.0.0.1"]);
+    let server = server_builder(&identity).setting("ssl_max_protocol_version", "TLSv1.2").start().unwrap();
+    let settings = [
+        ("tls.client_tls", "require"),
+        ("tls.certificate", text(&identity.certificate)),
+        ("tls.key", text(&identity.key)),
+        ("tls.upstream_tls", "require"),
+    ];
+    let proxy = TestProxy::with(&address(&server), &settings);
+    let mode = "sslmode=require ssl_max_protocol_version=TLSv1.2 channel_binding=require";
+    let statement = "SELECT version FROM pg_stat_ssl WHERE pid = pg_backend_pid()";
+    let attempt = Libpq::start().connect(&conninfo(&proxy, mode), &[statement]);
+    assert_eq!(attempt, connected(true, &["TLSv1.2"]));
+}
+
+#[test]
 fn cancel_requests_arrive_with_and_without_tls() {
     let authority = Authority::new();
     let identity = authority.sign("here", &["127.0.0.1"]);
