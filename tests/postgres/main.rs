@@ -7,10 +7,13 @@
 
 mod demo;
 mod drivers;
+mod faults;
 mod findings;
 mod interruptions;
 mod relay;
+mod replication;
 mod rewrites;
+mod servers;
 mod terminated;
 mod tls;
 mod tls_matrix;

@@ -102,7 +102,52 @@ fn simple_scripts() -> Vec<Script> {
             &[frontend::function_call(1_610), q("SELECT id FROM users WHERE id = 1")],
         ),
         script("a function that is none", 1, 0, &[frontend::function_call(1)]),
+        script(
+            "COPY out that fails late",
+            2,
+            2,
+            &[
+                q("COPY (SELECT 1 / (9000 - n) FROM generate_series(1, 10000) n) TO STDOUT"),
+                q("SELECT 1 FROM users"),
+            ],
+        ),
+        script(
+            "text that is not UTF-8",
+            4,
+            3,
+            &[
+                frontend::query_bytes(b"SELECT '\xff\xfe' FROM users"),
+                q("SET client_encoding = 'LATIN1'"),
+                frontend::query_bytes(b"SELECT 'caf\xe9' FROM users WHERE id = 1"),
+                q("SELECT 1 FROM users WHERE id = 2"),
+            ],
+        ),
+        large_object(),
     ]
+}
+
+/// A large object by function calls, as libpq's `lo_…` functions make them.
+fn large_object() -> Script {
+    const OBJECT: u32 = 424_242;
+    let int = |value: u32| value.to_be_bytes().to_vec();
+    let call = |oid, arguments: &[Vec<u8>]| frontend::function_call_with(oid, arguments);
+    script(
+        "a large object",
+        10,
+        0,
+        &[
+            q("BEGIN"),
+            call(715, &[int(OBJECT)]),
+            call(952, &[int(OBJECT), int(0x6_0000)]),
+            call(955, &[int(0), vec![7; 100_000]]),
+            call(956, &[int(0), int(0), int(0)]),
+            call(954, &[int(0), int(60_000)]),
+            call(953, &[int(0)]),
+            q("SAVEPOINT s"),
+            call(964, &[int(OBJECT)]),
+            q("COMMIT"),
+        ],
+    )
 }
 
 fn extended_scripts() -> Vec<Script> {

@@ -119,7 +119,7 @@ impl Upstreams {
         &self.servers
     }
 
-    /// The servers a session may have, the best first. While nothing is known of any that would fit, waits for the
+    /// The servers a session may have, the best first. While one that is not known yet could be better, waits for the
     /// prober, at most for `patience`.
     pub(crate) async fn candidates(&self, now: Moment, patience: Duration) -> Vec<Arc<Server>> {
         let choose = async {
@@ -127,25 +127,35 @@ impl Upstreams {
                 let learned = self.learned.notified();
                 let chosen = self.choose(now);
                 let is_certain = self.servers.iter().all(|server| server.role() != Role::Unknown);
-                if !chosen.is_empty() || is_certain {
+                if is_certain || chosen.first().is_some_and(|server| self.is_best(server)) {
                     return chosen;
                 }
                 learned.await;
             }
         };
-        timeout(patience, choose).await.unwrap_or_default()
+        match timeout(patience, choose).await {
+            Ok(chosen) => chosen,
+            Err(_) => self.choose(now),
+        }
     }
 
     fn choose(&self, now: Moment) -> Vec<Arc<Server>> {
         let fitting = self.servers.iter().filter(|server| server.role().fits(self.attrs));
         let mut chosen: Vec<_> = fitting.map(Arc::clone).collect();
         // A stable sort: beyond these reasons the order stays the written one.
-        chosen.sort_by_key(|server| {
-            let is_second_choice =
-                self.attrs == SessionAttrs::PreferStandby && server.role() != Role::Standby;
-            (server.has_failed_lately(now), is_second_choice)
-        });
+        chosen.sort_by_key(|server| (server.has_failed_lately(now), self.is_second_choice(server)));
         chosen
+    }
+
+    /// Whether nothing that is not known yet could be better.
+    fn is_best(&self, server: &Arc<Server>) -> bool {
+        let mut before = self.servers.iter().take_while(|other| !Arc::ptr_eq(other, server));
+        let has_no_rival = before.all(|other| other.role() != Role::Unknown);
+        self.attrs == SessionAttrs::Any || has_no_rival && !self.is_second_choice(server)
+    }
+
+    fn is_second_choice(&self, server: &Server) -> bool {
+        self.attrs == SessionAttrs::PreferStandby && server.role() != Role::Standby
     }
 
     /// Records what `server` is; true when that is news.

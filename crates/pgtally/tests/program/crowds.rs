@@ -1,10 +1,11 @@
-//! Many sessions at once: storms of connections, thousands that are idle.
+//! A lot at once: storms of connections, thousands of idle sessions, messages as long as they get.
 
 use std::fs;
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::thread;
 
-use crate::server::{self, connect, query};
+use crate::server::{self, HUGE_BYTES, connect, message, query, send_huge_as, skip_body, until_ready};
 use crate::{Program, addresses, send, serve};
 
 /// Resident bytes of a process.
@@ -12,6 +13,34 @@ fn resident_bytes(process: u32) -> usize {
     let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
     line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() * 1024
+}
+
+/// Most that a program may grow by while something huge passes.
+const GROWTH_MAX: usize = 8 * 1024 * 1024;
+
+#[test]
+fn messages_of_a_gibibyte_pass_both_ways_with_flat_memory() {
+    let mut program = Program::start(&mut serve(server::start()));
+    let mut log = program.log();
+    let (address, _) = addresses(&mut log);
+    let mut session = connect(address, "secret").unwrap();
+    query(&mut session, "SELECT 1 FROM t").unwrap();
+    let before = resident_bytes(program.id());
+
+    session.write_all(&message(b'Q', b"COPY files FROM STDIN\0")).unwrap();
+    session.read_exact(&mut [0; 8]).unwrap();
+    send_huge_as(&mut session, b'd').unwrap();
+    session.write_all(&message(b'c', b"")).unwrap();
+    until_ready(&mut session).unwrap();
+
+    session.write_all(&message(b'Q', b"SELECT document FROM files\0")).unwrap();
+    session.read_exact(&mut [0]).unwrap();
+    assert_eq!(skip_body(&mut session), Some(HUGE_BYTES as u64));
+    until_ready(&mut session).unwrap();
+
+    let grown = resident_bytes(program.id()).saturating_sub(before);
+    assert!(grown < GROWTH_MAX, "{grown} bytes");
+    query(&mut session, "SELECT 1 FROM t").unwrap();
 }
 
 #[test]

@@ -59,7 +59,7 @@ impl Program {
 impl Drop for Program {
     fn drop(&mut self) {
         // Nobody is left when the test has passed.
-        let kill = format!("kill -KILL -- -{} 2>/dev/null", self.0.id());
+        let kill = format!("kill -s KILL -- -{} 2>/dev/null", self.0.id());
         let _ = Command::new("sh").args(["-c", &kill]).status();
         let _ = self.0.wait();
     }

@@ -37,8 +37,19 @@ fn answer_all(mut stream: TcpStream) -> Option<()> {
     loop {
         let mut tag = [0];
         stream.read_exact(&mut tag).ok()?;
+        if tag[0] == b'd' {
+            skip_body(&mut stream)?;
+            continue;
+        }
         let body = read_body(&mut stream)?;
         let answer = match tag[0] {
+            b'Q' if body == HUGE_QUERY => {
+                // No row that could be understood; nobody has to.
+                send_huge_as(&mut stream, b'D').ok()?;
+                [message(b'C', b"SELECT 1\0"), ready.clone()].concat()
+            }
+            b'Q' if body.starts_with(b"COPY") => message(b'G', &[0, 0, 0]),
+            b'c' => [message(b'C', b"COPY 1\0"), ready.clone()].concat(),
             b'p' => [message(b'R', &0_u32.to_be_bytes()), ready.clone()].concat(),
             b'Q' if body.ends_with(b"'unterminated\0") => {
                 [message(b'E', b"SERROR\0C42601\0Munterminated quoted string\0\0"), ready.clone()].concat()
@@ -52,6 +63,28 @@ fn answer_all(mut stream: TcpStream) -> Option<()> {
         };
         stream.write_all(&answer).ok()?;
     }
+}
+
+/// Asks for a row of [`HUGE_BYTES`].
+const HUGE_QUERY: &[u8] = b"SELECT document FROM files\0";
+/// About the longest value there can be.
+pub(crate) const HUGE_BYTES: usize = 1_000 * 1024 * 1024;
+
+/// A message of one tag with [`HUGE_BYTES`] in it, in pieces.
+pub(crate) fn send_huge_as(stream: &mut TcpStream, tag: u8) -> io::Result<()> {
+    let piece = vec![b'x'; 1024 * 1024];
+    stream.write_all(&[tag])?;
+    stream.write_all(&u32::try_from(4 + HUGE_BYTES).unwrap().to_be_bytes())?;
+    (0..HUGE_BYTES / piece.len()).try_for_each(|_| stream.write_all(&piece))
+}
+
+/// Reads over a message's body; answers with its length.
+pub(crate) fn skip_body(stream: &mut TcpStream) -> Option<u64> {
+    let mut length = [0; 4];
+    stream.read_exact(&mut length).ok()?;
+    let body_bytes = u64::from(u32::from_be_bytes(length)).checked_sub(4)?;
+    let skipped = io::copy(&mut stream.take(body_bytes), &mut io::sink()).ok()?;
+    (skipped == body_bytes).then_some(skipped)
 }
 
 /// What stands behind a length that counts itself.
