@@ -125,6 +125,18 @@ pub fn function_call(oid: u32) -> Vec<u8> {
     message(b'F', &[&oid.to_be_bytes()[..], &[0; 6]].concat())
 }
 
+/// `FunctionCall` with binary arguments and a binary result.
+#[must_use]
+pub fn function_call_with(oid: u32, arguments: &[Vec<u8>]) -> Vec<u8> {
+    let mut body = [&oid.to_be_bytes()[..], &[0, 1, 0, 1], &count(arguments.len())].concat();
+    for argument in arguments {
+        body.extend(u32::try_from(argument.len()).expect("a length").to_be_bytes());
+        body.extend(argument);
+    }
+    body.extend([0, 1]);
+    message(b'F', &body)
+}
+
 /// `CopyData`.
 #[must_use]
 pub fn copy_data(data: &[u8]) -> Vec<u8> {
