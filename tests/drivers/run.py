@@ -136,15 +136,17 @@ class Runner:
         )
 
     def _settled(self, scenario, announced, direct_counts, logged):
-        """The checks, once all pass or pgtally has had its time."""
+        """The checks, once all pass or pgtally has had its time. A request that is open has yet to be judged."""
         deadline = time.monotonic() + SETTLE_SECONDS
         while True:
+            requests = self.proxy.requests()
             done = list(
                 checks.proxied_checks(
-                    scenario.name, announced, direct_counts, logged, self.proxy.requests(), self.proxy.findings()
+                    scenario.name, announced, direct_counts, logged, requests, self.proxy.findings()
                 )
             )
-            if all(check.ok for check in done) or time.monotonic() > deadline:
+            is_judged = not any(request["open"] for request in requests)
+            if (is_judged and all(check.ok for check in done)) or time.monotonic() > deadline:
                 return done
             time.sleep(0.1)
 
