@@ -3,6 +3,8 @@
 //! A statement *begins* with the first message of its answer (that is when its request is decided, in the order
 //! the server runs statements) and *ends* with its completion.
 
+mod pauses;
+
 use std::rc::Rc;
 
 use pgtally_fingerprint::{Command, Dialect, Fingerprint, Kind, SettingScope};
@@ -12,11 +14,9 @@ use crate::attribution::{Arrival, Attributor, RequestName};
 use crate::columns::WideCells;
 use crate::counters::{DatabaseIndex, Dropped};
 use crate::execution::{Execution, Mark, Observed, Run};
-use crate::limits::{
-    CURSORS_MAX, DEALLOCATED_MAX, NAME_BYTES_MAX, PAUSE_NS, SAMPLE_ROWS_MAX, WIDE_ROW_BYTES,
-};
+use crate::limits::{CURSORS_MAX, DEALLOCATED_MAX, NAME_BYTES_MAX, SAMPLE_ROWS_MAX, WIDE_ROW_BYTES};
 use crate::part::{PartRecorder, RecordPlace, cut};
-use crate::record::{Moment, Origin, Pause, StatementRecord, WideColumn};
+use crate::record::{Moment, Origin, StatementRecord, WideColumn};
 use crate::texts::{Statement, WorkerShape};
 use crate::worker::Worker;
 
@@ -189,31 +189,6 @@ impl Recording {
             self.serial += 1;
             let recorder = PartRecorder::new(name, self.serial, self.session, self.origin.clone(), sent);
             self.recorder = Some(Box::new(recorder));
-        }
-    }
-
-    /// How long the server has waited inside the open transaction, when that is worth noting.
-    fn pause(&self, until: Moment) -> Option<Pause> {
-        let transaction = self.attributor.transaction();
-        let began = self.attributor.last_end().filter(|_| transaction != 0)?;
-        let waited_ns = until.since(began);
-        (waited_ns >= PAUSE_NS).then_some(Pause {
-            transaction,
-            after: self.last_fingerprint,
-            began,
-            waited_ns,
-            has_written: self.written_transaction == transaction,
-        })
-    }
-
-    /// Notes a pause that ended with a statement that is not counted, such as COMMIT, or has not ended at all.
-    pub(crate) fn note_pause(&mut self, until: Moment, worker: &mut Worker) {
-        let Some(pause) = self.pause(until) else { return };
-        if let Some(name) = self.attributor.current() {
-            self.open(&name, pause.began, worker);
-            if let Some(recorder) = &mut self.recorder {
-                recorder.pause(pause);
-            }
         }
     }
 
