@@ -25,7 +25,7 @@ pub fn text(findings: &[FindingView]) -> String {
     }
     let shown = findings.iter().take(FINDINGS_SHOWN);
     let routes = shown.clone().map(|finding| finding.route.chars().count()).max().unwrap_or(0).min(32);
-    let statements: Vec<_> = shown.clone().map(|finding| summary(finding.statement.as_deref())).collect();
+    let statements: Vec<_> = shown.clone().map(statement).collect();
     let widest = statements.iter().map(|text| text.chars().count()).max().unwrap_or(0);
     for (index, (finding, statement)) in shown.zip(&statements).enumerate() {
         let column = finding.linked_column.as_deref().map(|column| format!("  parent {column}"));
@@ -52,11 +52,18 @@ pub fn text(findings: &[FindingView]) -> String {
 /// What users call it: an N+1 only when it is proven.
 fn label(finding: &FindingView) -> &'static str {
     match (finding.kind, finding.confidence) {
+        ("chatty_request", _) => "chatty",
+        ("count_then_select", _) => "count+select",
         ("duplicate", _) => "duplicate",
+        ("idle_in_transaction", _) => "idle in tx",
         ("n_plus_one", "high") => "N+1",
         ("n_plus_one", _) => "N+1 candidate",
         ("n_plus_one_write", _) => "N+1 write",
+        ("over_fetch", _) => "wide columns",
+        ("reread_after_write", _) => "read again",
+        ("sequential_independent", _) => "one by one",
         ("slow_statement", _) => "slow",
+        ("unbounded_result", _) => "unbounded",
         (other, _) => other,
     }
 }
@@ -67,6 +74,12 @@ fn cost(finding: &FindingView) -> String {
     }
     let digits = if finding.wasted_ms < 10.0 { 1 } else { 0 };
     format!("{:.digits$} of {:.digits$} ms", finding.wasted_ms, finding.request_ms)
+}
+
+/// The statement in short; what concerns no statement alone has none.
+fn statement(finding: &FindingView) -> String {
+    let is_whole = finding.kind == "chatty_request";
+    if is_whole { "the whole request".into() } else { summary(finding.statement.as_deref()) }
 }
 
 /// Verb and first table of a statement: `SELECT customers`.
