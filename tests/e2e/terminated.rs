@@ -157,3 +157,49 @@ fn a_server_that_trusts_pgtally_is_a_server() {
         });
     });
 }
+
+/// What a client with the right password hears when the server says `words` after its startup packet.
+fn with_a_server_that_says(bench: &Bench, words: &[u8]) -> String {
+    let config = format!("{} password=pencil", bench.proxy.connection_string("ann", "shop"));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            let (mut upstream, _) = bench.fake.accept_session();
+            upstream.send(words);
+            let _ = upstream.rest();
+        });
+        let connected = runtime.block_on(tokio_postgres::connect(&config, tokio_postgres::NoTls));
+        let error = connected.err().expect("a refusal");
+        error.code().map(|code| code.code().to_owned()).unwrap_or_default()
+    })
+}
+
+#[test]
+fn a_server_whose_login_cannot_be_followed_is_left() {
+    let bench = Bench::new();
+    let failures = |reason: &str, count: f64| {
+        let series = format!("pgtally_auth_failures_total{{reason=\"{reason}\",side=\"upstream\"}}");
+        bench.proxy.wait_for_metric(&series, count);
+    };
+    // MD5, a list without SCRAM, and the mechanism that nobody can offer without TLS.
+    let md5 = message(b'R', &[0, 0, 0, 5, 1, 2, 3, 4]);
+    let oauth = sasl::authentication_sasl([&b"OAUTHBEARER"[..]]);
+    for words in [&md5, &oauth] {
+        assert_eq!(with_a_server_that_says(&bench, words), "28P01");
+    }
+    let plus =
+        sasl::authentication_sasl([sasl::SCRAM_SHA_256_PLUS.as_bytes(), sasl::SCRAM_SHA_256.as_bytes()]);
+    assert_eq!(with_a_server_that_says(&bench, &plus), "28P01");
+    // Messages that belong elsewhere, and messages without end.
+    assert_eq!(with_a_server_that_says(&bench, &sasl::authentication_final("v=AAAA")), "28P01");
+    let endless = backend::parameter_status("a", "b").repeat(1_000);
+    let _ = with_a_server_that_says(&bench, &endless);
+    failures("unsupported_method", 2.0);
+    failures("malformed", 3.0);
+    // One that announces more than a login has.
+    let huge = [&b"R"[..], &0x3fff_ffff_u32.to_be_bytes()].concat();
+    assert_eq!(with_a_server_that_says(&bench, &huge), "08006");
+    let refusal = backend::report(b'E', "FATAL", "3D000", "database \"shop\" does not exist");
+    assert_eq!(with_a_server_that_says(&bench, &refusal), "3D000");
+    failures("refused", 1.0);
+}

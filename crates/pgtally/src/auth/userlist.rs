@@ -77,6 +77,15 @@ mod tests {
     }
 
     #[test]
+    fn a_file_has_a_maximum_of_users() {
+        let line = |number: usize| format!("\"user {number}\" \"{VERIFIER}\"\n");
+        let text: String = (0..USERS_MAX).map(line).collect();
+        assert_eq!(parse(&text).unwrap().len(), USERS_MAX);
+        let error = parse(&(text + &line(USERS_MAX))).expect_err("one too many");
+        assert!(error.ends_with("more than 100000 users"), "{error}");
+    }
+
+    #[test]
     fn errors_name_the_line_and_repeat_nothing() {
         for line in [
             "ann secret".to_owned(),
