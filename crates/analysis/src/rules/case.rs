@@ -131,7 +131,9 @@ impl<'a> Case<'a> {
         let pool = self.pool.get_or_init(|| {
             Pool::new(self.request, self.catalog, &mut |fingerprint| self.shape(fingerprint))
         });
-        let compared = group.known.facts.compared.iter().find(|it| it.parameter == keys.parameter);
+        let facts = &group.known.facts;
+        let mut columns = facts.compared.iter().chain(&facts.inserted);
+        let compared = columns.find(|it| it.parameter == keys.parameter);
         let column = compared.map(|it| Named { table: it.table.as_deref(), column: &it.column });
         let child =
             Child { fingerprint: group.known.shape.fingerprint, second_sent: members.get(1)?.statement.sent };

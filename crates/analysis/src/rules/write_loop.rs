@@ -25,7 +25,13 @@ pub(super) fn find(case: &Case<'_>, group: &Group<'_>) -> Option<Draft> {
     if !is_loop {
         return None;
     }
-    let link = n_plus_one::link(case, group, &members, &keys);
+    // Of a row's values only one is the reference to the parent; of a WHERE every key must come from somewhere.
+    let link = if group.kind == Kind::Insert {
+        let one_by_one = keys.chunks(1).filter_map(|key| n_plus_one::link(case, group, &members, key));
+        one_by_one.max_by_key(|(link, _)| link.score)
+    } else {
+        n_plus_one::link(case, group, &members, &keys)
+    };
     let confidence = if link.is_some() { Confidence::High } else { Confidence::Medium };
     // Different values for each row can't be written by one list of keys.
     let key = n_plus_one::only(&keys).filter(|_| has_equal_values(&members));

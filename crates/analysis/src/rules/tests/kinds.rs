@@ -281,3 +281,17 @@ fn times_are_told_apart() {
     let times = fires(&script, "slow_statement high warning 1/1").times;
     assert_eq!((times.server_ns, times.transfer_ns, times.client_ns), (150_000_000, 0, 7_000_000));
 }
+
+#[test]
+fn rows_inserted_per_row_of_a_parent_name_it() {
+    let mut script = Script::new();
+    let text = "SELECT id FROM users WHERE team_id = $1";
+    script.keyed_rows(text, 3, &["users.id"], (1..=12).map(|n| vec![8_000 + n]).collect());
+    for n in 1..=12 {
+        let insert = "INSERT INTO notifications (text, user_id) VALUES ($1, $2)";
+        script.with_keys(insert, &[&[90_000 + n], &[8_000 + n]]);
+    }
+    check(&script, &["n_plus_one_write high warning 12/12 users.id"]);
+    let found = script.evaluate(&FindingSettings::default()).remove(0);
+    assert_eq!(found.linked_parameter, Some(2));
+}
