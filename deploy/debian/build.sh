@@ -9,8 +9,9 @@ cd "$(dirname "$0")/../.."
 
 version=$(sed -n '/^\[workspace.package\]/,/^$/s/^version = "\(.*\)"/\1/p' Cargo.toml)
 architecture=$(dpkg --print-architecture)
-# The oldest C library that has all symbols.
+# The oldest C library that has all symbols; a static binary needs none.
 glibc=$(objdump -T "$binary" | sed -n 's/.*(\{0,1\}GLIBC_\([0-9.]*\).*/\1/p' | sort -Vu | tail -n 1)
+depends=${glibc:+Depends: libc6 (>= $glibc), libgcc-s1}
 
 root=$(mktemp -d)
 trap 'rm -rf "$root"' EXIT
@@ -40,13 +41,13 @@ for script in postinst prerm postrm; do
 done
 printf '/etc/pgtally/pgtally.toml\n' >"$root/DEBIAN/conffiles"
 
-cat >"$root/DEBIAN/control" <<EOF
+grep . >"$root/DEBIAN/control" <<EOF
 Package: pgtally
 Version: $version
 Architecture: $architecture
 Maintainer: The pgtally contributors <pgtally@example.org>
 Installed-Size: $(du -sk --exclude DEBIAN "$root" | cut -f 1)
-Depends: libc6 (>= $glibc), libgcc-s1
+$depends
 Recommends: prometheus
 Section: database
 Priority: optional
