@@ -316,3 +316,39 @@ fn unix_sockets_work_on_both_sides() {
         assert_eq!(frames[1].body.last(), Some(&b't'), "{frames:?}");
     });
 }
+
+#[test]
+fn protocol_3_2_is_the_servers_to_negotiate() {
+    with_each_server(|server| {
+        let direct = address(&server);
+        let proxy = TestProxy::to(&direct);
+        let begin = |address: &Address| {
+            let mut peer = Peer::connect(address);
+            let parameters = [("user", "postgres"), ("database", "postgres")];
+            peer.send(&frontend::startup_version(0x3_0002, &parameters));
+            let frames = peer.frames_until_ready();
+            (peer, frames)
+        };
+        let masked = |mut frames: Vec<Frame>| {
+            frames.iter_mut().for_each(mask);
+            frames
+        };
+        let (_, expected) = begin(&direct);
+        let (mut client, greeting) = begin(proxy.address());
+        let key = greeting.iter().find(|frame| frame.tag == b'K').expect("a key").body.clone();
+        assert_eq!(masked(greeting), masked(expected));
+        // Keys of PostgreSQL 18 have 32 bytes.
+        client.send(&q("SELECT pg_sleep(3600)"));
+        let (mut observer, _) = session(&direct);
+        let asleep = "SELECT 1 FROM pg_stat_activity WHERE wait_event = 'PgSleep'";
+        wait_for("the statement to run", || {
+            observer.query(asleep).iter().any(|frame| frame.tag == b'D').then_some(())
+        });
+        let mut canceller = Peer::connect(proxy.address());
+        canceller.send(&frontend::cancel_request(&key));
+        assert!(canceller.rest().is_empty());
+        let frames = client.frames_until_ready();
+        let error = frames.iter().find(|frame| frame.tag == b'E').expect("an error");
+        assert_eq!(error.field(b'C').as_deref(), Some("57014"));
+    });
+}
