@@ -29,6 +29,14 @@ fn fill(slot: &mut Arc<str>, value: Option<&Arc<str>>) {
     }
 }
 
+/// Grows a list fourfold: doubling copies each record twice on the way to a long request, and to memory that no cache
+/// holds.
+fn make_room<T>(list: &mut Vec<T>, more: usize) {
+    if list.capacity() - list.len() < more {
+        list.reserve_exact(more.max(3 * list.capacity()).max(8));
+    }
+}
+
 /// Recording of one request on one session.
 #[derive(Debug)]
 pub(crate) struct PartRecorder {
@@ -128,11 +136,14 @@ impl PartRecorder {
         }
         let index = self.next_index();
         record.keys = (self.part.keys.len() as u32, keys.len() as u8);
+        make_room(&mut self.part.keys, keys.len());
         self.part.keys.extend_from_slice(keys);
         if self.part.cells.len() + cells.len() <= CELLS_MAX {
             record.cells = (self.part.cells.len() as u32, cells.len() as u8);
+            make_room(&mut self.part.cells, cells.len());
             self.part.cells.extend_from_slice(cells);
         }
+        make_room(&mut self.part.records, 1);
         self.part.records.push(record);
         Some(RecordPlace { serial: self.serial, index })
     }

@@ -10,6 +10,7 @@ mod admission;
 mod aggregator;
 mod api;
 mod auth;
+mod backlog;
 mod cancel;
 pub mod cli;
 mod client_addr;

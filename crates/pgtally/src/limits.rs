@@ -9,6 +9,10 @@ pub(crate) const SCRATCH_BYTES: usize = 64 * 1024;
 pub(crate) const CHUNKS_PER_POLL_MAX: usize = 16;
 /// Time a new process has, in an upgrade, to say that it serves.
 pub(crate) const SUCCESSOR_TIMEOUT: Duration = Duration::from_secs(30);
+/// Bytes of forwarded chunks that may wait to be observed; longer chunks do not wait.
+pub(crate) const BACKLOG_BYTES_MAX: usize = 32 * 1024;
+/// Forwarded chunks that may wait to be observed.
+pub(crate) const BACKLOG_CHUNKS_MAX: usize = 256;
 /// Time a CancelRequest may take in all.
 pub(crate) const CANCEL_TIMEOUT: Duration = Duration::from_secs(30);
 /// Time for which an upstream that could not be reached is tried after the others.

@@ -17,6 +17,7 @@ use tokio::sync::{Notify, mpsc};
 use tracing::warn;
 
 use crate::aggregator::{Batch, Message};
+use crate::backlog::{Backlog, Side};
 use crate::limits::WAITING_PARTS_MAX;
 use crate::metrics::Metrics;
 use crate::worker::Local;
@@ -28,6 +29,8 @@ const PANIC: &str = "panic";
 pub(crate) struct Observatory {
     is_on: bool,
     worker: RefCell<Worker>,
+    /// Forwarded and not yet observed.
+    backlog: RefCell<Backlog>,
     /// Parts on their way to the aggregator.
     waiting: RefCell<Vec<RequestPart>>,
     /// Sessions with traffic since the last tick, or with an open request: the only ones a tick visits.
@@ -40,7 +43,7 @@ pub(crate) struct Observatory {
 }
 
 /// One session's observer, shared between its session and the tick.
-struct Slot {
+pub(crate) struct Slot {
     session: u64,
     state: Cell<State>,
     is_active: Cell<bool>,
@@ -100,6 +103,7 @@ impl Observatory {
         Self {
             is_on: settings.is_some(),
             worker: RefCell::new(Worker::new(settings.unwrap_or_default())),
+            backlog: RefCell::default(),
             waiting: RefCell::default(),
             active: RefCell::default(),
             is_ticking: Cell::new(false),
@@ -115,9 +119,46 @@ impl Observatory {
         }
     }
 
+    /// Observes what waits for it.
+    pub(crate) fn observe_waiting(&self, metrics: &Metrics) {
+        self.backlog.borrow_mut().drain(|waiting, chunk| {
+            self.look(&waiting.slot, metrics, |observer, worker| match waiting.side {
+                Side::Client => observer.frontend(chunk, waiting.moment, worker),
+                Side::Upstream => observer.backend(chunk, waiting.moment, worker),
+            });
+        });
+    }
+
+    /// Has a session's observer look at something, and gives it up when that fails.
+    fn look(
+        &self,
+        slot: &Rc<Slot>,
+        metrics: &Metrics,
+        look: impl FnOnce(&mut SessionObserver, &mut Worker) -> Result<(), Desync>,
+    ) {
+        let mut place = slot.observer.borrow_mut();
+        let Some(observer) = place.as_mut() else { return };
+        if !slot.is_active.replace(true) {
+            self.active.borrow_mut().push(Rc::clone(slot));
+        }
+        let seen = catch_unwind(AssertUnwindSafe(|| look(observer, &mut self.worker.borrow_mut())));
+        let reason = match seen {
+            Ok(Ok(())) => return,
+            Ok(Err(desync)) => {
+                // What was seen before the trouble is sound and stays.
+                close(observer, self);
+                desync.name()
+            }
+            Err(_) => PANIC,
+        };
+        *place = None;
+        slot.go_blind(reason, metrics);
+    }
+
     /// Closes what has been idle for long enough and hands over what is finished. Asks for another tick when one is
     /// needed although no session may send anything until then.
     pub(crate) fn tick(&self, now: Moment, sink: &mpsc::Sender<Message>, metrics: &Metrics) {
+        self.observe_waiting(metrics);
         let has_open = self.sweep(now, metrics);
         let is_handed_over = self.hand_over(sink, metrics);
         self.is_ticking.set(false);
@@ -236,38 +277,32 @@ impl Observation {
         Self { slot: Rc::new(slot), local: Rc::clone(local) }
     }
 
-    /// Looks at bytes that went to the upstream.
+    /// Takes note of bytes that went to the upstream.
     pub(crate) fn frontend(&mut self, chunk: &[u8], now: Moment) {
         add(&self.local.observatory.bytes_to_upstream, chunk.len());
-        self.look(|observer, worker| observer.frontend(chunk, now, worker));
+        self.note(Side::Client, chunk, now);
     }
 
-    /// Looks at bytes that went to the client.
+    /// Takes note of bytes that went to the client.
     pub(crate) fn backend(&mut self, chunk: &[u8], now: Moment) {
         add(&self.local.observatory.bytes_to_client, chunk.len());
-        self.look(|observer, worker| observer.backend(chunk, now, worker));
+        self.note(Side::Upstream, chunk, now);
     }
 
-    fn look(&mut self, look: impl FnOnce(&mut SessionObserver, &mut Worker) -> Result<(), Desync>) {
-        let observatory = &self.local.observatory;
+    fn note(&mut self, side: Side, chunk: &[u8], now: Moment) {
+        let Local { observatory, metrics, .. } = &*self.local;
         observatory.want_tick();
-        let mut place = self.slot.observer.borrow_mut();
-        let Some(observer) = place.as_mut() else { return };
-        if !self.slot.is_active.replace(true) {
-            observatory.active.borrow_mut().push(Rc::clone(&self.slot));
+        if self.slot.observer.borrow().is_none() {
+            return;
         }
-        let seen = catch_unwind(AssertUnwindSafe(|| look(observer, &mut observatory.worker.borrow_mut())));
-        let reason = match seen {
-            Ok(Ok(())) => return,
-            Ok(Err(desync)) => {
-                // What was seen before the trouble is sound and stays.
-                close(observer, observatory);
-                desync.name()
-            }
-            Err(_) => PANIC,
-        };
-        *place = None;
-        self.slot.go_blind(reason, &self.local.metrics);
+        if observatory.backlog.borrow().has_room(chunk) {
+            return observatory.backlog.borrow_mut().push(&self.slot, side, chunk, now);
+        }
+        observatory.observe_waiting(metrics);
+        observatory.look(&self.slot, metrics, |observer, worker| match side {
+            Side::Client => observer.frontend(chunk, now, worker),
+            Side::Upstream => observer.backend(chunk, now, worker),
+        });
     }
 }
 
@@ -275,6 +310,7 @@ impl Drop for Observation {
     /// The session is over, in whatever way.
     fn drop(&mut self) {
         let observatory = &self.local.observatory;
+        observatory.observe_waiting(&self.local.metrics);
         if let Some(mut observer) = self.slot.observer.borrow_mut().take() {
             close(&mut observer, observatory);
         }
@@ -309,10 +345,12 @@ mod tests {
         let startup = Startup { major: 3, minor: 0, parameters: Vec::new() };
         let mut sick = Observation::begin(1, Some(&startup), &local);
         let mut healthy = Observation::begin(2, Some(&startup), &local);
-        sick.look(|_, _| panic!("a bug in the analysis"));
+        let observatory = &local.observatory;
+        observatory.look(&sick.slot, &local.metrics, |_, _| panic!("a bug in the analysis"));
         for observation in [&mut sick, &mut healthy] {
             observation.backend(b"Z\0\0\0\x05I", Moment(1));
         }
+        observatory.observe_waiting(&local.metrics);
         assert!(sick.slot.observer.borrow().is_none());
         assert!(healthy.slot.observer.borrow().is_some());
         assert_eq!(local.metrics.sessions_blind.with_label_values(&[PANIC]).get(), 1);

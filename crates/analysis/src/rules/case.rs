@@ -1,9 +1,10 @@
 //! A request as the rules need it: its statements in groups of one shape, what each shape does, and what never counts.
 
-use std::cell::{OnceCell, RefCell};
+use std::cell::OnceCell;
+use std::hash::{Hash, Hasher};
 
 use pgtally_fingerprint::{Command, Fingerprint, Kind, ShapeFacts, Table};
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::{FxHashMap, FxHashSet, FxHasher};
 
 use super::reread::WrittenKeys;
 use super::sequential::SampledValues;
@@ -22,9 +23,8 @@ pub(super) struct Case<'a> {
     pub(super) request: &'a Request,
     pub(super) settings: &'a FindingSettings,
     catalog: &'a Catalog,
-    shapes: &'a dyn Fn(Fingerprint) -> Option<KnownShape>,
-    /// Answers of `shapes`, each asked once.
-    known: RefCell<FxHashMap<Fingerprint, Option<KnownShape>>>,
+    /// What is known of the request's shapes.
+    known: FxHashMap<Fingerprint, KnownShape>,
     pool: OnceCell<Pool>,
     pub(super) members: Vec<Member<'a>>,
     writes: OnceCell<Vec<(usize, Written)>>,
@@ -73,14 +73,14 @@ impl<'a> Case<'a> {
             statement: it.statement,
             keys: it.keys,
         };
+        let members: Vec<Member<'a>> = request.records().enumerate().map(member).collect();
         Self {
             request,
             settings,
             catalog,
-            shapes,
-            known: RefCell::default(),
+            known: known_shapes(request, &members, shapes),
             pool: OnceCell::new(),
-            members: request.records().enumerate().map(member).collect(),
+            members,
             writes: OnceCell::new(),
             written_keys: OnceCell::new(),
             sampled_values: OnceCell::new(),
@@ -88,9 +88,8 @@ impl<'a> Case<'a> {
         }
     }
 
-    pub(super) fn shape(&self, fingerprint: Fingerprint) -> Option<KnownShape> {
-        let mut known = self.known.borrow_mut();
-        known.entry(fingerprint).or_insert_with(|| (self.shapes)(fingerprint)).clone()
+    pub(super) fn shape(&self, fingerprint: Fingerprint) -> Option<&KnownShape> {
+        self.known.get(&fingerprint)
     }
 
     /// Groups in order of first use. Left out are failed statements, attempts that were rolled back to be retried,
@@ -116,20 +115,20 @@ impl<'a> Case<'a> {
 
     /// The group of one shape, without its members.
     pub(super) fn group_of(&self, fingerprint: Fingerprint) -> Option<Group<'a>> {
-        let known = self.shape(fingerprint)?;
+        let known = self.shape(fingerprint)?.clone();
         Some(Group { known, kind: Kind::Select, members: Vec::new() })
     }
 
     fn group(&self, members: Vec<Member<'a>>) -> Option<Group<'a>> {
         let first = members.first()?.statement;
-        let known = self.shape(first.fingerprint).filter(|known| known.facts.is_parsed)?;
+        let known = self.shape(first.fingerprint).filter(|known| known.facts.is_parsed)?.clone();
         Some(Group { known, kind: first.kind, members })
     }
 
     /// The source of the keys, when it is proven.
     pub(super) fn link(&self, group: &Group<'_>, members: &[Member<'_>], keys: &KeyList) -> Option<Link> {
         let pool = self.pool.get_or_init(|| {
-            Pool::new(self.request, self.catalog, &mut |fingerprint| self.shape(fingerprint))
+            Pool::new(self.request, self.catalog, &mut |fingerprint| self.shape(fingerprint).cloned())
         });
         let facts = &group.known.facts;
         let mut columns = facts.compared.iter().chain(&facts.inserted);
@@ -183,12 +182,31 @@ impl<'a> Case<'a> {
         self.writes.get_or_init(|| {
             let written = |member: &Member<'_>| {
                 let known = self.shape(member.statement.fingerprint);
-                (member.position, Written::by(member.statement.kind, known.as_ref()))
+                (member.position, Written::by(member.statement.kind, known))
             };
             let all = self.members.iter().map(written);
             all.filter(|(_, written)| !matches!(written, Written::Nothing)).collect()
         })
     }
+}
+
+/// What is known of the shapes of statements and samples, each asked once.
+fn known_shapes(
+    request: &Request,
+    members: &[Member<'_>],
+    shapes: &dyn Fn(Fingerprint) -> Option<KnownShape>,
+) -> FxHashMap<Fingerprint, KnownShape> {
+    let mut known = FxHashMap::default();
+    let mut asked = FxHashSet::default();
+    let sampled = request.samples().map(|(_, sample)| sample.fingerprint);
+    for fingerprint in members.iter().map(|it| it.statement.fingerprint).chain(sampled) {
+        if asked.insert(fingerprint)
+            && let Some(shape) = shapes(fingerprint)
+        {
+            known.insert(fingerprint, shape);
+        }
+    }
+    known
 }
 
 impl Group<'_> {
@@ -262,9 +280,12 @@ fn is_list(values: &[&KeyValue], list_elements_min: u32) -> bool {
 
 /// Distinct tuples of key values.
 pub(super) fn distinct_keys(members: &[Member<'_>]) -> u32 {
-    let tuple =
-        |member: &Member<'_>| member.keys.iter().map(|it| (it.value, it.list_hash)).collect::<Vec<_>>();
-    let tuples: FxHashSet<Vec<(u32, u64)>> = members.iter().map(tuple).collect();
+    let hash = |member: &Member<'_>| {
+        let mut hasher = FxHasher::default();
+        member.keys.iter().for_each(|it| (it.value, it.list_hash).hash(&mut hasher));
+        hasher.finish()
+    };
+    let tuples: FxHashSet<u64> = members.iter().map(hash).collect();
     u32::try_from(tuples.len()).unwrap_or(u32::MAX)
 }
 
@@ -281,9 +302,12 @@ pub(super) fn is_polling(members: &[Member<'_>], settings: &FindingSettings) -> 
 }
 
 fn median(values: impl Iterator<Item = u64>) -> u64 {
-    let mut sorted: Vec<u64> = values.collect();
-    sorted.sort_unstable();
-    sorted.get(sorted.len() / 2).copied().unwrap_or(0)
+    let mut values: Vec<u64> = values.collect();
+    if values.is_empty() {
+        return 0;
+    }
+    let middle = values.len() / 2;
+    *values.select_nth_unstable(middle).1
 }
 
 impl Written {

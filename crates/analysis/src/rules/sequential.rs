@@ -19,7 +19,8 @@ pub(super) fn find(case: &Case<'_>) -> Option<Draft> {
     if case.members.len() < fewest || !case.request.is_complete() || case.request.is_background() {
         return None;
     }
-    let runs = sessions(case).into_iter().flat_map(|members| runs(case, &members));
+    let sessions = sessions(case).into_iter().filter(|members| may_hold_run(members, fewest));
+    let runs = sessions.flat_map(|members| runs(case, &members));
     let runs = runs.filter(|run| run.len() >= fewest && spent_ns(run) >= times.sequential_ns);
     let longest = runs.max_by_key(|run| (spent_ns(run), run.len()))?;
     let first = longest.first()?;
@@ -42,6 +43,17 @@ fn sessions<'a>(case: &Case<'a>) -> Vec<Vec<Member<'a>>> {
         }
     }
     lists.into_iter().map(|(_, list)| list).collect()
+}
+
+/// Whether `fewest` different statements ever follow one another: most requests end the search here.
+fn may_hold_run(members: &[Member<'_>], fewest: usize) -> bool {
+    let is_repeated = |window: &[Member<'_>], at: usize| {
+        let (before, rest) = window.split_at(at);
+        rest.first().is_some_and(|it| {
+            before.iter().any(|other| other.statement.fingerprint == it.statement.fingerprint)
+        })
+    };
+    members.windows(fewest).any(|window| !(1..window.len()).any(|at| is_repeated(window, at)))
 }
 
 /// Runs of independent reads, greedily from the first on.

@@ -46,7 +46,7 @@ fn duration_ns(statement: &StatementRecord) -> u64 {
 fn judge(case: &Case<'_>, fingerprint: Fingerprint, members: &[Member<'_>]) -> Option<Draft> {
     let worst = members.iter().max_by_key(|member| duration_ns(member.statement))?.statement;
     let known = case.shape(fingerprint);
-    if is_exempt(worst.kind, known.as_ref()) {
+    if is_exempt(worst.kind, known) {
         return None;
     }
     let times =

@@ -129,6 +129,6 @@ fn has_written(case: &Case<'_>, session: u64, pause: &Pause) -> bool {
         let known = case.shape(it.statement.fingerprint);
         let locks = known.as_ref().is_some_and(|known| known.facts.has_locking);
         let is_known = known.as_ref().is_some_and(|known| known.facts.is_parsed);
-        locks || (is_known && !matches!(Written::by(it.statement.kind, known.as_ref()), Written::Nothing))
+        locks || (is_known && !matches!(Written::by(it.statement.kind, known), Written::Nothing))
     })
 }
