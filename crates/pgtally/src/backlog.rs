@@ -56,3 +56,31 @@ impl Backlog {
         self.bytes.clear();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::observe::Slot;
+
+    #[test]
+    fn chunks_come_out_in_their_order_and_their_number_is_bounded() {
+        let slots = [1, 2].map(|session| Rc::new(Slot::blind(session)));
+        let mut backlog = Backlog::default();
+        for _ in 0..2 {
+            let mut pushed = Vec::new();
+            for (moment, slot) in (0..).zip(slots.iter().cycle()) {
+                let chunk = vec![b'x'; usize::try_from(moment).unwrap() % 300];
+                if !backlog.has_room(&chunk) {
+                    break;
+                }
+                backlog.push(slot, Side::Client, &chunk, Moment(moment));
+                pushed.push((slot.session(), Moment(moment), chunk));
+            }
+            assert!(pushed.len() == BACKLOG_CHUNKS_MAX || backlog.bytes.len() + 300 > BACKLOG_BYTES_MAX);
+            let mut taken = Vec::new();
+            backlog.drain(|it, chunk| taken.push((it.slot.session(), it.moment, chunk.to_vec())));
+            assert_eq!(taken, pushed);
+        }
+        assert!(!backlog.has_room(&[0; BACKLOG_BYTES_MAX + 1]));
+    }
+}

@@ -80,6 +80,22 @@ impl State {
 }
 
 impl Slot {
+    /// Of a session that is not observed.
+    pub(crate) const fn blind(session: u64) -> Self {
+        Self {
+            session,
+            state: Cell::new(State::Blind),
+            is_active: Cell::new(false),
+            observer: RefCell::new(None),
+        }
+    }
+
+    /// Number of the session.
+    #[cfg(test)]
+    pub(crate) const fn session(&self) -> u64 {
+        self.session
+    }
+
     fn show(&self, state: State, metrics: &Metrics) {
         let before = self.state.replace(state);
         if before != state {
@@ -268,12 +284,8 @@ impl Observation {
         }
         let state = if observer.is_ok() { State::Active } else { State::Blind };
         metrics.session_gauge(state.name()).inc();
-        let slot = Slot {
-            session,
-            state: Cell::new(state),
-            is_active: Cell::new(false),
-            observer: RefCell::new(observer.ok()),
-        };
+        let slot =
+            Slot { state: Cell::new(state), observer: RefCell::new(observer.ok()), ..Slot::blind(session) };
         Self { slot: Rc::new(slot), local: Rc::clone(local) }
     }
 

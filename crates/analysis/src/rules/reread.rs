@@ -48,7 +48,7 @@ impl WrittenKeys {
             };
             let width = sample.columns.len().max(1);
             for (offset, column) in sample.columns.iter().enumerate() {
-                let name = case.column_name(&known, column).column;
+                let name = case.column_name(known, column).column;
                 for value in sample.values.iter().skip(offset).step_by(width) {
                     let key = WrittenKey {
                         table: table.name.as_str().into(),
