@@ -78,16 +78,19 @@ impl History {
         self.latencies.get(&fingerprint)?.p95_ns()
     }
 
-    /// The statement whose rows the executions of `child` grow with most clearly.
+    /// The statement whose rows the executions of `child` grow with most clearly, among those the request has run.
     #[must_use]
     pub fn grows_with(
         &self,
-        route: &str,
+        request: &Request,
         child: Fingerprint,
         settings: &GrowthSettings,
     ) -> Option<(Fingerprint, Growth)> {
-        let pairs = self.known(route, child, settings);
-        let growing = pairs.filter(|(_, it)| it.slope >= settings.slope_min && it.fit >= settings.fit_min);
+        let pairs = self.known(request.route(), child, settings);
+        let has_run = |parent| request.records().any(|it| it.statement.fingerprint == parent);
+        let growing = pairs.filter(|(parent, it)| {
+            it.slope >= settings.slope_min && it.fit >= settings.fit_min && has_run(*parent)
+        });
         growing.max_by(|(_, one), (_, two)| one.fit.total_cmp(&two.fit))
     }
 
@@ -145,7 +148,8 @@ impl History {
         for child in seen.iter().filter(loops) {
             // A statement that runs once gives the list; a repeated one is a loop of its own.
             let is_list = |it: &&Seen| it.executions == 1 && it.is_read && it.first < child.first;
-            for parent in seen.iter().filter(is_list) {
+            // More would only push one another out.
+            for parent in seen.iter().filter(is_list).take(GROWTH_PAIRS_MAX) {
                 route.add(parent.fingerprint, child.fingerprint);
             }
         }
@@ -175,14 +179,15 @@ impl Route {
 /// The shapes of a request in order of first use. Failed statements don't count: they will be retried, or nothing is
 /// right about the request.
 fn seen(request: &Request, shapes: &dyn Fn(Fingerprint) -> Option<KnownShape>) -> Vec<Seen> {
-    let mut index: FxHashMap<Fingerprint, usize> = FxHashMap::default();
+    // One statement for each tenant is no loop, as in the rules.
+    let mut index: FxHashMap<(Fingerprint, u64), usize> = FxHashMap::default();
     let mut seen: Vec<Seen> = Vec::new();
     for (position, it) in request.records().enumerate() {
         let statement = it.statement;
         if statement.error.is_some() || statement.is_retried {
             continue;
         }
-        let at = *index.entry(statement.fingerprint).or_insert_with(|| {
+        let at = *index.entry((statement.fingerprint, statement.environment)).or_insert_with(|| {
             let facts = shapes(statement.fingerprint).map(|known| known.facts);
             let is_read = statement.kind == Kind::Select
                 && facts

@@ -128,9 +128,12 @@ impl Request {
             part.records.truncate(room);
             let ends = part.records.iter().map(|it| it.keys.0 as usize + usize::from(it.keys.1));
             part.keys.truncate(ends.max().unwrap_or(0));
+            let ends = part.records.iter().map(|it| it.cells.0 as usize + usize::from(it.cells.1));
+            part.cells.truncate(ends.max().unwrap_or(0));
         }
         part.records.shrink_to_fit();
         part.keys.shrink_to_fit();
+        part.cells.shrink_to_fit();
         let before = part.samples.len();
         part.samples.retain(|sample| {
             let bytes = size_of_val(sample.values.as_slice());
@@ -344,7 +347,7 @@ mod tests {
     fn what_exceeds_the_bounds_is_counted() {
         let mut script = Script::new();
         script.repeat(1_500, |script, n| {
-            script.keyed("SELECT a FROM t WHERE id = $1", n.into());
+            script.keyed("SELECT a FROM t WHERE id = $1", n.into()).cells(&[n.into()]);
         });
         let mut request = Request::new(script.part());
         request.absorb(script.part());
@@ -352,6 +355,7 @@ mod tests {
         assert_eq!(request.records().count(), RECORDS_MAX);
         assert_eq!(request.statements_dropped(), 1_000);
         assert_eq!(request.parts.iter().map(|part| part.keys.capacity()).sum::<usize>(), RECORDS_MAX);
+        assert_eq!(request.parts.iter().map(|part| part.cells.capacity()).sum::<usize>(), RECORDS_MAX);
         assert!(!request.is_complete());
     }
 

@@ -151,8 +151,13 @@ impl PartRecorder {
     /// The server has waited for the client inside a transaction.
     pub(crate) fn pause(&mut self, pause: Pause) {
         self.part.ended = self.part.ended.max(Moment(pause.began.0.saturating_add(pause.waited_ns)));
-        if self.part.pauses.len() < PAUSES_MAX {
-            self.part.pauses.push(pause);
+        let pauses = &mut self.part.pauses;
+        if pauses.len() < PAUSES_MAX {
+            pauses.push(pause);
+        } else if let Some(shortest) = pauses.iter_mut().min_by_key(|it| it.waited_ns)
+            && shortest.waited_ns < pause.waited_ns
+        {
+            *shortest = pause;
         }
     }
 

@@ -57,6 +57,21 @@ fn a_repaired_page_is_believed() {
 }
 
 #[test]
+fn requests_of_many_shapes_are_remembered_quickly() {
+    let mut script = Script::new();
+    script.repeat(1_000, |script, n| {
+        script.read(&format!("SELECT a{n} FROM t"));
+    });
+    script.repeat(1_000, |script, n| {
+        script.keyed(&format!("SELECT b{} FROM t WHERE id = $1", n % 500), n.into());
+    });
+    // Each loop paired with each list would be half a million.
+    let mut history = History::new();
+    script.remember(&mut history);
+    assert!(history.routes.values().all(|route| route.pairs.len() == GROWTH_PAIRS_MAX));
+}
+
+#[test]
 fn what_is_remembered_is_bounded() {
     let mut history = History::new();
     for n in 0..GROWTH_ROUTES_MAX + 20 {

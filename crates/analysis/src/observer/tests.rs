@@ -179,6 +179,23 @@ fn a_long_result_keeps_its_request() {
 }
 
 #[test]
+fn the_longest_pauses_of_a_transaction_are_kept() {
+    let mut session = Session::new();
+    for wait_ms in [0, 300, 300, 300, 300, 300, 3_000] {
+        session.clock += wait_ms * 1_000_000;
+        let (sql, answer) = ("SELECT a FROM accounts WHERE id = 1", complete("SELECT 1"));
+        let sql = if wait_ms == 0 { format!("BEGIN; {sql}") } else { sql.to_owned() };
+        let begun = if wait_ms == 0 { complete("BEGIN") } else { Vec::new() };
+        session.frontend(&message(b'Q', format!("{sql}\0").as_bytes()));
+        session.backend(&[begun, answer, message(b'Z', b"T")].concat());
+    }
+    let part = session.part();
+    assert_eq!(part.pauses.len(), crate::limits::PAUSES_MAX);
+    let longest = part.pauses.iter().map(|pause| pause.waited_ns).max();
+    assert!(longest.is_some_and(|longest| longest >= 3_000_000_000), "{longest:?}");
+}
+
+#[test]
 fn a_commit_that_cannot_be_serialized_marks_its_attempt() {
     let mut session = Session::new();
     for outcome in [message(b'E', b"SERROR\0C40001\0\0"), complete("COMMIT")] {

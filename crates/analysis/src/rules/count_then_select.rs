@@ -18,10 +18,13 @@ pub(super) fn find(case: &Case<'_>, groups: &[Group<'_>], count: &Group<'_>) -> 
         let facts = &it.known.facts;
         facts.source == Some(source) && it.is_read() && !facts.is_count && !facts.has_aggregate
     });
+    let tables = &count.known.facts.tables_read;
+    let writes = case.writes().iter().filter(|(_, written)| written.touches(tables));
+    let writes: Vec<usize> = writes.map(|(position, _)| *position).collect();
     let mut best: Option<(Confidence, &Group<'_>, Vec<Member<'_>>)> = None;
     for select in selects {
         let pairs = count.members.iter().filter_map(|one| {
-            let confidence = select.members.iter().filter_map(|it| compare(case, count, one, it)).max()?;
+            let confidence = select.members.iter().filter_map(|it| compare(count, &writes, one, it)).max()?;
             Some((confidence, *one))
         });
         let pairs: Vec<(Confidence, Member<'_>)> = pairs.collect();
@@ -49,24 +52,22 @@ pub(super) fn find(case: &Case<'_>, groups: &[Group<'_>], count: &Group<'_>) -> 
     Some(Draft::whole(case, count, &counts, verdict))
 }
 
-/// How sure it is that both are about the same rows; `None` when they are not.
+/// How sure it is that both are about the same rows; `None` when they are not. `writes` are places of writes to their
+/// tables, in order. Asked for every pair: nothing here may take long.
 fn compare(
-    case: &Case<'_>,
     group: &Group<'_>,
+    writes: &[usize],
     count: &Member<'_>,
     select: &Member<'_>,
 ) -> Option<Confidence> {
     let (one, other) = (count.statement, select.statement);
-    let keys = |member: &Member<'_>| member.keys.iter().map(|key| key.list_hash).collect::<Vec<_>>();
-    if one.environment != other.environment || keys(count) != keys(select) {
+    let keys = count.keys.iter().map(|key| key.list_hash);
+    if one.environment != other.environment || !keys.eq(select.keys.iter().map(|key| key.list_hash)) {
         return None;
     }
     let between = count.position.min(select.position)..count.position.max(select.position);
-    let tables = &group.known.facts.tables_read;
-    let is_between = |(position, written): &(usize, super::case::Written)| {
-        between.contains(position) && written.touches(tables)
-    };
-    if case.writes().iter().any(is_between) {
+    let writes_before = |place: usize| writes.partition_point(|write| *write < place);
+    if writes_before(between.start) < writes_before(between.end) {
         return None;
     }
     let parameters = group.known.facts.source.map_or(0, |it| usize::from(it.parameters));

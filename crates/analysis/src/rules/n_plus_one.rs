@@ -13,6 +13,7 @@ use super::case::{
 use super::draft::{Draft, Verdict};
 use crate::finding::{Confidence, FindingKind};
 use crate::linkage::Link;
+use pgtally_fingerprint::Fingerprint;
 use rustc_hash::FxHashMap;
 
 pub(super) fn find(case: &Case<'_>, group: &Group<'_>) -> Vec<Draft> {
@@ -29,8 +30,11 @@ fn by_request(case: &Case<'_>, group: &Group<'_>) -> Vec<Draft> {
     if !group.is_read() || group.is_exempt() || group.known.facts.is_volatile {
         return Vec::new();
     }
+    let fingerprint = group.known.shape.fingerprint;
+    let growing = case.history.grows_with(case.request, fingerprint, &case.settings.growth);
+    let growing = growing.map(|(parent, _)| parent);
     let loops = by_other_parameters(&group.members);
-    loops.iter().filter_map(|members| judge(case, group, members)).collect()
+    loops.iter().filter_map(|members| judge(case, group, growing, members)).collect()
 }
 
 /// Members with equal parameters apart from the keys, in order of first use.
@@ -49,11 +53,15 @@ fn by_other_parameters<'a>(members: &[Member<'a>]) -> Vec<Vec<Member<'a>>> {
     lists
 }
 
-fn judge(case: &Case<'_>, group: &Group<'_>, members: &[Member<'_>]) -> Option<Draft> {
+/// `growing` is the statement with whose rows the executions grow over many requests, if any is known.
+fn judge(
+    case: &Case<'_>,
+    group: &Group<'_>,
+    growing: Option<Fingerprint>,
+    members: &[Member<'_>],
+) -> Option<Draft> {
     let settings = case.settings;
     let repeat = u32::try_from(members.len()).unwrap_or(u32::MAX);
-    let fingerprint = group.known.shape.fingerprint;
-    let growing = case.history.grows_with(case.request.route(), fingerprint, &settings.growth);
     let fewest = settings.linked_repeats_min.min(settings.unlinked_repeats_min);
     let fewest = if growing.is_some() { 2 } else { fewest };
     if repeat < fewest || !are_round_trips(members, 2) {
@@ -76,7 +84,7 @@ fn judge(case: &Case<'_>, group: &Group<'_>, members: &[Member<'_>]) -> Option<D
         };
         return Some(Draft::new(case, group, &[members], verdict));
     }
-    if let Some((parent, _)) = growing {
+    if let Some(parent) = growing {
         let link = Link { fingerprint: parent, ..case.list_of(parent) };
         let verdict = Verdict {
             kind: FindingKind::NPlusOne,

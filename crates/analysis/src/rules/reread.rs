@@ -5,7 +5,7 @@
 //! all items. And only reads of the written table alone: a join asks for more than the row.
 
 use pgtally_fingerprint::{Fingerprint, Kind};
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::case::{Case, Group, Member, is_polling};
 use super::draft::{Draft, Verdict};
@@ -36,10 +36,19 @@ const WRITES_PER_VALUE_MAX: usize = 8;
 impl WrittenKeys {
     pub(super) fn of(case: &Case<'_>, request: &Request) -> Self {
         let mut keys = Self::default();
-        for member in case.members.iter().filter(|it| it.statement.error.is_none()) {
+        let failed = failed_transactions(case);
+        let is_undone = |it: &&Member<'_>| {
+            let place = (it.session, it.statement.transaction);
+            it.statement.error.is_some() || it.statement.is_retried || failed.contains(&place)
+        };
+        // What affects no row writes none: ON CONFLICT DO NOTHING, or somebody else was first.
+        for member in case.members.iter().filter(|it| !is_undone(it) && it.statement.rows > 0) {
             keys.note_parameters(case, member);
         }
-        for (sent, sample) in request.samples() {
+        let undone = case.members.iter().filter(is_undone);
+        let undone: FxHashSet<Fingerprint> = undone.map(|it| it.statement.fingerprint).collect();
+        let samples = request.samples().filter(|(_, sample)| !undone.contains(&sample.fingerprint));
+        for (sent, sample) in samples {
             let Some(known) = case.shape(sample.fingerprint) else { continue };
             let Some(table) =
                 known.facts.tables_written.first().filter(|_| known.facts.tables_written.len() == 1)
@@ -108,6 +117,15 @@ impl WrittenKeys {
                 && it.environment.is_none_or(|environment| environment == statement.environment)
         })
     }
+}
+
+/// Transactions, with their sessions, in which something failed. Whether a savepoint has saved the rest nobody knows.
+fn failed_transactions(case: &Case<'_>) -> FxHashSet<(u64, u32)> {
+    let failed = case.members.iter().filter(|it| it.statement.error.is_some());
+    failed
+        .map(|it| (it.session, it.statement.transaction))
+        .filter(|(_, transaction)| *transaction != 0)
+        .collect()
 }
 
 /// Reads of written rows; those of one shape after one write are one finding.

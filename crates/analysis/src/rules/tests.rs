@@ -487,6 +487,19 @@ fn full_requests_are_judged_quickly() {
 }
 
 #[test]
+fn counts_of_the_same_rows_are_judged_quickly() {
+    // Every count compared with every page and all writes in between would be hundreds of millions of looks.
+    let mut script = Script::new();
+    script.repeat(666, |script, _| {
+        script.others(0).keyed("SELECT count(*) FROM posts WHERE blog_id = $1", 3);
+        script.others(20).keyed("SELECT id FROM posts WHERE blog_id = $1 LIMIT $2", 3);
+        script.read("UPDATE visits SET a = $1");
+    });
+    let found = script.evaluate(&FindingSettings::default());
+    assert!(found.iter().any(|it| it.kind == FindingKind::CountThenSelect && it.repeat == 666));
+}
+
+#[test]
 fn detections_are_stable_and_sorted() {
     let script = posts_and_authors(&(1..=20).map(|n| n % 3 + 1).collect::<Vec<i64>>());
     let ids = || script.evaluate(&FindingSettings::default()).iter().map(|it| it.id).collect::<Vec<_>>();

@@ -47,6 +47,28 @@ fn a_loop_that_grows_is_found_however_short() {
 }
 
 #[test]
+fn a_request_without_the_list_has_no_loop_over_it() {
+    let history = after((0..30).map(|n| unlinked(n % 3 + 2, n % 3 + 2)));
+    let mut script = Script::new();
+    script.keyed(AUTHOR, 90_000).keyed(AUTHOR, 90_001);
+    assert!(evaluate(&script, &history).is_empty());
+}
+
+#[test]
+fn tenants_do_not_grow_into_a_loop() {
+    let tenants = |number: i64| {
+        let mut script = Script::new();
+        script.rows("SELECT id FROM tenants", &["tenants.id"], (0..number).map(|n| vec![n]).collect());
+        for tenant in 0..number {
+            script.environment(tenant as u64 + 1).keyed(AUTHOR, 90_000).keyed(AUTHOR, 90_001);
+        }
+        script
+    };
+    let history = after((0..30).map(|n| tenants(n % 3 + 2)));
+    assert!(evaluate(&tenants(3), &history).is_empty());
+}
+
+#[test]
 fn look_ups_that_never_grow_are_information() {
     let authors: Vec<i64> = (11..17).collect();
     let proven = || posts_and_authors(&authors);

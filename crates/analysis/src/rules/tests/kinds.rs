@@ -58,10 +58,38 @@ fn other_reads_after_a_write_are_silent() {
         script.keyed(write, 5).keyed(read, 5);
         silent(&script);
     }
+    // ON CONFLICT DO NOTHING, and a row that somebody else has changed first: nothing was written.
+    for write in ["INSERT INTO posts (id) VALUES ($1)", "UPDATE posts SET a = $1 WHERE id = $2"] {
+        let mut unwritten = Script::new();
+        unwritten.affected(0).keyed(write, 5).affected(1).keyed("SELECT id FROM posts WHERE id = $1", 5);
+        silent(&unwritten);
+    }
     let mut before = Script::new();
     before.keyed("SELECT id FROM posts WHERE id = $1", 5).keyed("UPDATE posts SET a = $1 WHERE id = $2", 5);
     before.keyed("SELECT id FROM posts WHERE id = $1", 6);
     silent(&before);
+}
+
+#[test]
+fn what_was_rolled_back_was_not_written() {
+    let (read, write) = ("SELECT id FROM posts WHERE id = $1", "UPDATE posts SET a = $1 WHERE id = $2");
+    let returning = "UPDATE posts SET a = $1 WHERE id = $2 RETURNING id";
+    let mut retried = Script::new();
+    retried.transaction(1, true).keyed(read, 5).keyed(write, 5);
+    retried.transaction(2, false).keyed(read, 5).keyed(write, 5);
+    silent(&retried);
+    let mut returned = Script::new();
+    returned.transaction(1, true).keyed_rows(returning, 5, &["posts.id"], vec![vec![5]]);
+    returned.transaction(2, false).keyed(read, 5);
+    silent(&returned);
+    let mut failed = Script::new();
+    failed
+        .transaction(1, false)
+        .keyed(write, 5)
+        .failing(b"23505")
+        .keyed("INSERT INTO tags (a) VALUES ($1)", 1);
+    failed.transaction(0, false).keyed(read, 5);
+    silent(&failed);
 }
 
 #[test]
