@@ -7,6 +7,8 @@ use std::fmt;
 
 use super::layers::DEFAULT;
 
+/// What the paths of settings for single routes begin with.
+const ROUTES: &str = "findings.routes.";
 /// What stands in the place of a secret.
 const MASK: &str = "***";
 
@@ -40,7 +42,7 @@ impl Effective {
     pub fn shown(&self) -> Option<String> {
         let is_secret = ["token", "password", "secret"].iter().any(|word| self.path.ends_with(word));
         let show = |text: &String| if is_secret { MASK.to_owned() } else { without_password(text) };
-        let quoted: Vec<_> = self.texts.iter().map(|text| format!("{:?}", show(text))).collect();
+        let quoted: Vec<_> = self.texts.iter().map(|text| quoted(&show(text))).collect();
         match quoted.as_slice() {
             [] => None,
             [one] => Some(one.clone()),
@@ -52,7 +54,10 @@ impl Effective {
 impl fmt::Display for Effective {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.shown() {
-            Some(value) => write!(f, "{} = {value}  # {}", self.path, self.origin),
+            Some(value) => {
+                let origin = self.origin.replace(char::is_control, "?");
+                write!(f, "{} = {value}  # {origin}", key(&self.path))
+            }
             None => write!(f, "# {} is not set", self.path),
         }
     }
@@ -62,6 +67,26 @@ impl fmt::Debug for Effective {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
     }
+}
+
+/// A text as TOML's basic string.
+fn quoted(text: &str) -> String {
+    let mut quoted = String::from("\"");
+    for character in text.chars() {
+        match character {
+            '"' | '\\' => quoted.extend(['\\', character]),
+            _ if character.is_control() => quoted.push_str(&format!("\\u{:04x}", u32::from(character))),
+            _ => quoted.push(character),
+        }
+    }
+    quoted.push('"');
+    quoted
+}
+
+/// A path as TOML's dotted key: names of routes, which may hold anything, are quoted.
+fn key(path: &str) -> String {
+    let route = path.strip_prefix(ROUTES).and_then(|rest| rest.rsplit_once('.'));
+    route.map_or_else(|| path.to_owned(), |(route, name)| format!("{ROUTES}{}.{name}", quoted(route)))
 }
 
 /// A URL without the password in front of its host or among its parameters; any other text as it is.
@@ -120,6 +145,20 @@ mod tests {
             assert!(!shown.contains("ter2"), "{shown}");
         }
         assert_eq!(url("db:5432"), "\"db:5432\"");
+    }
+
+    #[test]
+    fn what_is_printed_is_toml_whatever_was_written() {
+        let hostile = "a\"b\\c\n\t\0\u{7f}\u{1b}\u{200b}\u{1f600}é'#=";
+        let one = Effective::written("probe.user", &[hostile.into()], "/etc/new\nline = 1");
+        let two = Effective::written("relay.listen", &[hostile.into(), hostile.into()], "a test");
+        let route = Effective::written("findings.routes./a \"b\".c.slow_statement", &["2s".into()], "a test");
+        let text = format!("{one}\n{two}\n{route}\n");
+        let table: toml::Table = text.parse().unwrap_or_else(|error| panic!("{error}\n{text}"));
+        assert_eq!(table["probe"]["user"].as_str(), Some(hostile));
+        assert_eq!(table["relay"]["listen"][1].as_str(), Some(hostile));
+        assert_eq!(table["findings"]["routes"]["/a \"b\".c"]["slow_statement"].as_str(), Some("2s"));
+        assert_eq!(table.len(), 3);
     }
 
     #[test]

@@ -109,6 +109,18 @@ mod tests {
     }
 
     #[test]
+    fn routes_that_begin_alike_keep_their_thresholds() {
+        let settings = load(
+            "[findings.routes.\"orders\"]\nchatty_statements = 200\nslow_statement = '2s'\n\
+             [findings.routes.\"orders.index\"]\nn_plus_one_repeats = 9\n",
+        )
+        .unwrap();
+        let orders = settings.of("orders");
+        assert_eq!((orders.chatty_statements_min, orders.slow_ns), (200, Some(2_000_000_000)));
+        assert_eq!(settings.of("orders.index").linked_repeats_min, 9);
+    }
+
+    #[test]
     fn run_mode_has_its_own_defaults() {
         let settings = load("[findings]\nmode = 'run'\nduplicate_repeats = 4\n").unwrap();
         assert_eq!((settings.linked_repeats_min, settings.duplicate_repeats_min), (2, 4));

@@ -4,7 +4,7 @@
 //! parser per setting serves all layers and its error can say where the value came from. What takes effect is kept
 //! beside the parsed values (`effective.rs`), for `check-config` and to see what a reload changes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::Path;
 
@@ -98,7 +98,7 @@ impl Layers {
             Err(error) => self.errors.push(ConfigError {
                 path: "--config".into(),
                 origin,
-                problem: error.to_string(),
+                problem: without_excerpt(&error.to_string()),
                 hint: String::new(),
             }),
         }
@@ -241,8 +241,8 @@ impl Layers {
     pub(super) fn tables_under(&self, path: &str) -> Vec<(String, String)> {
         let prefix = format!("{path}.");
         let names = self.written.keys().filter_map(|key| key.strip_prefix(&prefix)?.rsplit_once('.'));
-        let mut names: Vec<&str> = names.map(|(name, _)| name).collect();
-        names.dedup();
+        // Settings of `a` may stand on both sides of those of `a.b`.
+        let names: BTreeSet<&str> = names.map(|(name, _)| name).collect();
         names.into_iter().map(|name| (name.to_owned(), format!("{prefix}{name}"))).collect()
     }
 
@@ -288,6 +288,15 @@ impl Layers {
         }
         (self.effective, self.errors)
     }
+}
+
+/// What a parser says, without the lines of the file that it shows: there may be a secret in them.
+fn without_excerpt(problem: &str) -> String {
+    let is_excerpt = |line: &&str| {
+        line.trim_start_matches(|c: char| c.is_ascii_digit() || c.is_whitespace()).starts_with('|')
+    };
+    let words: Vec<&str> = problem.lines().filter(|line| !is_excerpt(line)).collect();
+    words.join(": ")
 }
 
 /// Whether an environment variable can be a setting.

@@ -5,7 +5,7 @@
 
 use serde::Serialize;
 
-use super::{Config, ConfigErrors, contradictions};
+use super::{Config, ConfigErrors, Effective, contradictions};
 
 /// Settings that count from the next start on.
 const RESTART_ONLY: [&str; 7] = [
@@ -57,7 +57,10 @@ impl Config {
             ..new
         };
         for new in &mut merged.effective {
-            let Some(old) = self.effective.iter().find(|old| old.path == new.path) else { continue };
+            let Some(old) = self.effective.iter().find(|old| old.path == new.path) else {
+                reloaded.changed.push(new.path.clone());
+                continue;
+            };
             if old.has_value_of(new) {
                 continue;
             }
@@ -68,6 +71,9 @@ impl Config {
                 reloaded.changed.push(old.path.clone());
             }
         }
+        // Only what was written is shown of routes: some of it may be gone.
+        let is_gone = |old: &&Effective| merged.effective.iter().all(|new| new.path != old.path);
+        reloaded.changed.extend(self.effective.iter().filter(is_gone).map(|old| old.path.clone()));
         // Each of the two was fine; the mixture need not be, such as a token taken away from an open listener.
         match contradictions(&merged) {
             errors if errors.is_empty() => Ok((merged, reloaded)),

@@ -136,6 +136,24 @@ fn a_reload_takes_what_it_can_and_names_the_rest() {
 }
 
 #[test]
+fn settings_that_come_and_go_are_changes() {
+    let plain = load("", &[], &[]).unwrap();
+    let route = load("[findings.routes.'/a']\nslow_statement = '2s'\n", &[], &[]).unwrap();
+    let (merged, reloaded) = plain.merged_with(route).unwrap();
+    assert_eq!(reloaded.changed, ["findings.routes./a.slow_statement"]);
+    let (merged, reloaded) = merged.merged_with(plain).unwrap();
+    assert_eq!(reloaded.changed, ["findings.routes./a.slow_statement"]);
+    assert!(merged.findings.routes.is_empty());
+}
+
+#[test]
+fn what_is_no_toml_is_told_without_the_secret_in_it() {
+    let errors = load("[admin]\ntoken = 'hunter2hunter2hunter2\n", &[], &[]).unwrap_err();
+    assert!(!errors.to_string().contains("hunter2"), "{errors}");
+    assert!(errors.to_string().contains("line 2"), "{errors}");
+}
+
+#[test]
 fn a_reload_cannot_take_the_token_from_an_open_listener() {
     let open = [("admin.listen", "0.0.0.0:9187"), ("admin.token", "0123456789abcdef")];
     let old = load("", &[], &open).unwrap();
