@@ -26,7 +26,9 @@ pub(crate) fn rewritten(
     client: Option<SocketAddr>,
     form: ClientAddrForm,
 ) -> Option<Vec<u8>> {
-    if !form.setting && !form.application_name {
+    // A standby is known to `synchronous_standby_names` by its application_name, which commits wait for.
+    let has_name = form.application_name && !startup.is_replication();
+    if !form.setting && !has_name {
         return None;
     }
     let address =
@@ -40,12 +42,11 @@ pub(crate) fn rewritten(
             body.push(0);
         }
     };
-    let is_replaced =
-        |name: &[u8]| form.setting && name == SETTING || form.application_name && name == APPLICATION_NAME;
+    let is_replaced = |name: &[u8]| form.setting && name == SETTING || has_name && name == APPLICATION_NAME;
     for (name, value) in startup.parameters.iter().filter(|(name, _)| !is_replaced(name)) {
         put(name, value);
     }
-    if form.application_name {
+    if has_name {
         let name = startup.parameter("application_name").unwrap_or_default();
         put(APPLICATION_NAME, &named(name, &endpoint));
     }
@@ -113,6 +114,16 @@ mod tests {
         check(shop, Some("[::ffff:10.0.0.7]:5"), "10.0.0.7", "shop - 10.0.0.7:5");
         check(shop, Some("[2001:db8::7]:5123"), "2001:db8::7", "shop - [2001:db8::7]:5123");
         check(shop, None, "[local]", "shop - [local]");
+    }
+
+    #[test]
+    fn standbys_keep_the_name_that_commits_wait_for() {
+        let standby = "user\0ann\0replication\0true\0application_name\0standby1\0";
+        let told = told(standby, Some("10.0.0.7:5123"), BOTH).unwrap();
+        assert_eq!(told.parameter("application_name"), Some(&b"standby1"[..]));
+        assert_eq!(told.parameter("pgtally.client_addr"), Some(&b"10.0.0.7"[..]));
+        let name_only = ClientAddrForm { setting: false, application_name: true };
+        assert!(self::told(standby, Some("10.0.0.7:5123"), name_only).is_none());
     }
 
     #[test]

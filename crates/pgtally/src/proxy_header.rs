@@ -13,6 +13,8 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 
 /// What every header of version 2 begins with.
 const SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
+/// Version 2 and the command LOCAL: everything behind it is to be ignored.
+const V2_LOCAL: u8 = 0x20;
 /// Bytes of version 2 up to and including its length.
 const V2_HEAD_BYTES: usize = 16;
 /// Longest header of version 2 that is read. The addresses take at most 216 bytes; the rest are additions such as TLS
@@ -73,7 +75,7 @@ async fn read_v2(
 ) -> Result<Option<SocketAddr>, ProxyHeaderError> {
     let mut head = [0; V2_HEAD_BYTES - SIGNATURE.len()];
     stream.read_exact(&mut head).await?;
-    let [_, _, high, low] = head;
+    let [version, _, high, low] = head;
     let length = usize::from(u16::from_be_bytes([high, low]));
     if V2_HEAD_BYTES + length > V2_BYTES_MAX {
         return Err(ProxyHeaderError::Malformed);
@@ -81,10 +83,10 @@ async fn read_v2(
     header.extend_from_slice(&head);
     header.resize(V2_HEAD_BYTES + length, 0);
     stream.read_exact(header.get_mut(V2_HEAD_BYTES..).unwrap_or_default()).await?;
-    let parsed = v2::Header::try_from(header.as_slice()).map_err(|_| ProxyHeaderError::Malformed)?;
-    if parsed.command == v2::Command::Local {
+    if version == V2_LOCAL {
         return Ok(None);
     }
+    let parsed = v2::Header::try_from(header.as_slice()).map_err(|_| ProxyHeaderError::Malformed)?;
     Ok(match parsed.addresses {
         v2::Addresses::IPv4(tcp) => Some((IpAddr::from(tcp.source_address), tcp.source_port).into()),
         v2::Addresses::IPv6(tcp) => Some((IpAddr::from(tcp.source_address), tcp.source_port).into()),
@@ -125,6 +127,9 @@ mod tests {
         check(&v2(1, 0x11, &ipv4), Some("10.0.0.7:51234"));
         check(&v2(0, 0x11, &ipv4), None);
         check(&v2(0, 0, b""), None);
+        // The address of a local connection is to be ignored, its family and length included.
+        check(&v2(0, 0x11, b""), None);
+        check(&v2(0, 0x77, b"any"), None);
         let with_addition = [&ipv4[..], &[4, 0, 2, 0, 0]].concat();
         check(&v2(1, 0x11, &with_addition), Some("10.0.0.7:51234"));
     }
