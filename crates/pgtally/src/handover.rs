@@ -123,6 +123,8 @@ pub(crate) enum HandoverError {
     Ended,
     #[error("the successor did not get ready in time")]
     Late(#[from] Elapsed),
+    #[error("this process is to end before the successor was ready")]
+    Stopped,
 }
 
 /// How this program was started, kept from its start: an upgrade replaces the file.
@@ -138,17 +140,23 @@ impl Program {
         Ok(Self { path: std::env::current_exe()?, arguments: std::env::args_os().skip(1).collect() })
     }
 
-    /// Starts it with `sockets`; answers with its process id once it serves.
-    pub(crate) async fn succeed(&self, sockets: &Sockets) -> Result<u32, HandoverError> {
+    /// Starts it with `sockets`; answers with its process id once it serves, unless `stop` comes first.
+    pub(crate) async fn succeed(
+        &self,
+        sockets: &Sockets,
+        stop: impl Future<Output = ()>,
+    ) -> Result<u32, HandoverError> {
         let (mut child, ready) = self.start(sockets).map_err(HandoverError::Start)?;
         let mut word = [0; READY.len()];
         let waited = timeout(SUCCESSOR_TIMEOUT, async {
             tokio::select! {
-                received = ready.recv(&mut word) => received.is_ok(),
-                _ = child.wait() => false,
+                biased;
+                received = ready.recv(&mut word) => Ok(received.is_ok()),
+                _ = child.wait() => Ok(false),
+                () = stop => Err(HandoverError::Stopped),
             }
         });
-        let is_ready = waited.await.inspect_err(|_| {
+        let is_ready = waited.await.map_err(HandoverError::from).flatten().inspect_err(|_| {
             // It may come to its senses, and then there would be two.
             let _ = child.start_kill();
         })?;

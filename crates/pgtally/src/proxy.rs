@@ -193,11 +193,13 @@ fn start_threads(
     let (stop, stops) = watch::channel(Stop::No);
     let admin_addr = admin.as_ref().map(|(_, address)| *address);
     let admin = admin.map(|(listener, _)| listener);
-    let control = Control { admin, are_files_ours, bound, is_draining, live, state, stops, workers };
+    let has_sockets = Arc::clone(&are_files_ours);
+    let control = Control { admin, has_sockets, bound, is_draining, live, state, stops, workers };
     let control = thread::Builder::new().name("control".into()).spawn(move || control.run());
     threads.push(control.map_err(StartError::Thread)?);
     Ok(Running {
         admin_addr,
+        are_files_ours,
         asker: Some(asker),
         listen_addrs,
         reloading: Some(reloading),
@@ -213,14 +215,14 @@ enum Stop {
     No,
     /// No new sessions; the present ones until then.
     Drain(Instant),
-    /// As `Drain`, and the listening sockets belong to a successor.
-    Retire(Instant),
     Now,
 }
 
 /// A running proxy. Dropping it ends all sessions at once.
 pub struct Running {
     admin_addr: Option<SocketAddr>,
+    /// Until a successor has them.
+    are_files_ours: Arc<AtomicBool>,
     /// Gone once it stops: it holds the channels that keep the threads alive.
     asker: Option<Asker>,
     listen_addrs: Vec<Address>,
@@ -291,9 +293,9 @@ impl Running {
         self.end(Stop::Drain(Instant::now() + timeout));
     }
 
-    /// As [`Running::shutdown`], when a successor serves the listening sockets: they are left alone.
-    pub(crate) fn retire(self, timeout: Duration) {
-        self.end(Stop::Retire(Instant::now() + timeout));
+    /// A successor serves the listening sockets: whatever ends this proxy from here on leaves their files alone.
+    pub(crate) fn leave_sockets(&self) {
+        self.are_files_ours.store(false, Ordering::Relaxed);
     }
 
     /// The listening sockets, for a successor.
@@ -357,7 +359,8 @@ impl Stopper {
 /// What the control thread works with.
 struct Control {
     admin: Option<std::net::TcpListener>,
-    are_files_ours: Arc<AtomicBool>,
+    /// Not once a successor serves.
+    has_sockets: Arc<AtomicBool>,
     bound: Vec<Bound>,
     is_draining: Arc<AtomicBool>,
     live: Live,
@@ -403,8 +406,7 @@ impl Control {
         // An error means that `Running` is gone, which also means to stop.
         let _ = stops.wait_for(|stop| *stop != Stop::No).await;
         self.is_draining.store(true, Ordering::Relaxed);
-        if matches!(*stops.borrow(), Stop::Retire(_)) {
-            self.are_files_ours.store(false, Ordering::Relaxed);
+        if !self.has_sockets.load(Ordering::Relaxed) {
             // Questions are for the successor; what was asked already is answered.
             admin.inspect(|admin| admin.abort());
         }
@@ -423,13 +425,36 @@ impl Control {
         }
         while sessions() > 0 {
             match *stops.borrow() {
-                Stop::Drain(deadline) | Stop::Retire(deadline) if Instant::now() < deadline => {}
+                Stop::Drain(deadline) if Instant::now() < deadline => {}
                 _ => break,
             }
             sleep(DRAIN_POLL).await;
         }
         if sessions() > 0 {
             info!(sessions = sessions(), "ending the sessions that are left");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_of_a_successor_stay_however_this_proxy_ends() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("socket");
+        for is_succeeded in [false, true] {
+            let flags = [("relay.listen", path.to_str().unwrap()), ("admin.listen", "off")];
+            let flags = flags.map(|(path, value)| (path, vec![value.to_owned()]));
+            let running = Proxy::start(&Config::load(None, [], flags).unwrap()).unwrap();
+            if is_succeeded {
+                running.leave_sockets();
+            }
+            // A signal may come before the end that goes before it has begun.
+            running.stopper().hurry(Duration::ZERO);
+            running.shutdown(Duration::from_secs(60));
+            assert_eq!(path.exists(), is_succeeded);
         }
     }
 }

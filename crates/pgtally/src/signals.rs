@@ -11,7 +11,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::spawn_blocking;
 use tracing::{error, info};
 
-use crate::handover::{Predecessor, Program};
+use crate::handover::{HandoverError, Predecessor, Program};
 use crate::logging::with_causes;
 use crate::proxy::Running;
 use crate::reload::Reloader;
@@ -88,12 +88,14 @@ async fn until_stop(
                 let _ = reloader.reload().await;
                 service_manager::ready();
             }
-            _ = signals.upgrade.recv() => match program.succeed(running.sockets()).await {
+            _ = signals.upgrade.recv() => match program.succeed(running.sockets(), signals.stop()).await {
                 Ok(process) => {
                     info!(process, "upgraded: a new process serves");
+                    running.leave_sockets();
                     service_manager::succeeded_by(process);
                     return Stop::Succeeded;
                 }
+                Err(HandoverError::Stopped) => return Stop::Asked,
                 Err(error) => error!(error = with_causes(&error), "not upgraded: this process goes on"),
             },
         }
@@ -113,7 +115,7 @@ async fn end(running: Running, stop: Stop, reloader: &Reloader, signals: &mut Si
         }
         Stop::Succeeded => {
             info!(timeout = ?upgrade, "this process ends with its last session");
-            spawn_blocking(move || running.retire(upgrade))
+            spawn_blocking(move || running.shutdown(upgrade))
         }
     };
     let mut is_hurried = stop == Stop::Asked;

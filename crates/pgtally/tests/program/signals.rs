@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 
-use crate::{PATIENCE, Program, pgtally, send, serve};
+use crate::{PATIENCE, Program, addresses, pgtally, send, serve, server};
 
 /// No upstream is needed.
 fn nowhere() -> SocketAddr {
@@ -35,6 +35,18 @@ fn a_hang_up_reloads_and_a_termination_ends_in_good_order() {
     send("TERM", child.id());
     assert!(log.any(|line| line.contains("stopping")));
     assert_eq!(child.wait(), Some(0));
+}
+
+#[test]
+fn the_doctor_asks_the_program_and_no_proxy_of_the_environment() {
+    let mut child = Program::start(&mut serve(server::start()));
+    let (_, admin) = addresses(&mut child.log());
+    let mut doctor = pgtally(&["doctor", "--running", "--admin", &admin.to_string()]);
+    for name in ["ALL_PROXY", "HTTP_PROXY", "http_proxy"] {
+        doctor.env(name, "http://127.0.0.1:1");
+    }
+    let output = doctor.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
 }
 
 /// States that arrive at a service manager's socket, one datagram each.

@@ -1,8 +1,10 @@
 //! Upgrades and socket activation of the program: no connection is lost.
 
+use std::fs::OpenOptions;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::unix::net::UnixDatagram;
+use std::os::unix::net::{UnixDatagram, UnixStream};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
@@ -112,6 +114,42 @@ fn a_successor_that_cannot_start_changes_nothing() {
     drop(session);
     send("TERM", child.id());
     assert_eq!(child.wait(), Some(0));
+}
+
+#[test]
+fn a_termination_does_not_wait_for_a_successor() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("acks.toml");
+    assert!(Command::new("mkfifo").arg(&file).status().unwrap().success());
+    let mut command = serve(server::start());
+    let mut child = Program::start(command.env("PGTALLY__FINDINGS__ACKNOWLEDGEMENTS", &file));
+    std::fs::write(&file, "").unwrap();
+    let mut log = child.log();
+    let _ = addresses(&mut log);
+    send("USR2", child.id());
+    // Open as soon as the successor reads it, and never at its end.
+    let endless = OpenOptions::new().write(true).open(&file).unwrap();
+    send("TERM", child.id());
+    assert_eq!(child.wait(), Some(0));
+    // It ends when the successor has closed it, too.
+    let rest: Vec<_> = log.collect();
+    assert!(rest.iter().any(|line| line.contains("stopping")), "{rest:?}");
+    assert!(!rest.iter().any(|line| line.contains("upgraded")), "{rest:?}");
+    drop(endless);
+}
+
+#[test]
+fn an_upgrade_keeps_the_files_of_unix_sockets() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("socket");
+    let mut child = Program::start(serve(server::start()).arg("--listen").arg(&path));
+    let mut log = child.log();
+    assert!(log.any(|line| line.contains("pgtally is ready")));
+    send("USR2", child.id());
+    assert!(log.any(|line| line.contains("upgraded")));
+    send("TERM", child.id());
+    assert_eq!(child.wait(), Some(0));
+    UnixStream::connect(&path).unwrap();
 }
 
 #[test]
