@@ -4,7 +4,7 @@
 use std::io::Write;
 
 use pgtally_protocol::sasl;
-use support::wire::{Frame, message};
+use support::wire::{Frame, Value, message};
 use support::{FakePostgres, Peer, TestProxy, backend, frontend};
 use tempfile::TempPath;
 
@@ -203,4 +203,49 @@ fn a_server_whose_login_cannot_be_followed_is_left() {
     let refusal = backend::report(b'E', "FATAL", "3D000", "database \"shop\" does not exist");
     assert_eq!(with_a_server_that_says(&bench, &refusal), "3D000");
     failures("refused", 1.0);
+}
+
+/// A proxy that asks the servers at `upstreams` for verifiers.
+fn asking(upstreams: &str) -> TestProxy {
+    let settings = [
+        ("relay.upstream", upstreams),
+        ("auth.mode", "terminate"),
+        ("auth.auth_query", "SELECT verifier($1)"),
+        ("auth.query_user", "pgtally"),
+    ];
+    TestProxy::with(FakePostgres::tcp().address(), &settings)
+}
+
+/// Rounds in the challenge of `user`, for whom the server has `verifier`.
+fn rounds(proxy: &TestProxy, fake: &FakePostgres, user: &str, verifier: Option<&str>) -> String {
+    let mut client = Peer::connect(proxy.address());
+    client.send(&frontend::startup(&[("user", user)]));
+    let (mut upstream, _) = fake.accept_session();
+    upstream.send(&backend::greeting());
+    let row = verifier.map(|verifier| backend::data_row(&[Value::text(verifier)]));
+    upstream.send(&[row.unwrap_or_default(), backend::done("SELECT 1")].concat());
+    client.expect(&sasl::authentication_sasl([sasl::SCRAM_SHA_256.as_bytes()]));
+    client.send(&sasl::initial_response(sasl::SCRAM_SHA_256, "n,,n=,r=abc"));
+    String::from_utf8_lossy(&client.frame().body).rsplit_once(",i=").unwrap().1.to_owned()
+}
+
+#[test]
+fn a_server_that_cannot_be_asked_for_verifiers_is_passed_over() {
+    let fake = FakePostgres::tcp();
+    let nobody = FakePostgres::tcp().address().clone();
+    let proxy = asking(&format!("{nobody},{}", fake.address()));
+    assert_eq!(rounds(&proxy, &fake, "ann", Some(VERIFIER)), "4096");
+}
+
+#[test]
+fn users_who_do_not_exist_have_as_many_rounds_as_others() {
+    let fake = FakePostgres::tcp();
+    let proxy = asking(&fake.address().to_string());
+    assert_eq!(rounds(&proxy, &fake, "nobody", None), "4096");
+    let costly = VERIFIER.replace("$4096:", "$10000:");
+    assert_eq!(rounds(&proxy, &fake, "ann", Some(&costly)), "10000");
+    assert_eq!(rounds(&proxy, &fake, "nobody", None), "10000");
+    // Someone whose password is older does not lower it: it would tell who is who.
+    assert_eq!(rounds(&proxy, &fake, "bob", Some(VERIFIER)), "4096");
+    assert_eq!(rounds(&proxy, &fake, "nobody", None), "10000");
 }

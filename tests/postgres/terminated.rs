@@ -115,3 +115,15 @@ fn verifiers_can_be_asked_for() {
     assert_refused(&refused, "pgtally cannot check passwords at the moment");
     wrong.wait_for_metric(&format!("{FAILURES}{{reason=\"verifier_unavailable\",side=\"upstream\"}}"), 1.0);
 }
+
+#[test]
+fn clients_of_newer_protocols_learn_what_the_server_speaks() {
+    let authority = Authority::new();
+    let server = server_builder(&authority.sign("here", &["127.0.0.1"])).start().unwrap();
+    let mut libpq = Libpq::start();
+    let users = auth_file(&address(&server), &mut libpq);
+    let settings = [("auth.mode", "terminate"), ("auth.auth_file", text(&users))];
+    let proxy = TestProxy::with(&address(&server), &settings);
+    let attempt = libpq.connect(&conninfo(&proxy, "max_protocol_version=latest"), &["SELECT current_user"]);
+    assert_eq!(attempt, connected(false, &["postgres"]));
+}

@@ -95,9 +95,10 @@ async fn show_password(
     let end_point = own_leg.and_then(|leg| leg.end_point.clone());
     let patience = setting.socket.connect_timeout;
     let servers = setting.upstreams.candidates(setting.clock.now(), patience).await;
-    let route =
-        servers.first().map(|server| Route { address: &server.address, tls: security.upstream.as_ref() });
-    let proven = authenticate(client, user, end_point, verifiers, route).await?;
+    let tls = security.upstream.as_ref();
+    let routes: Vec<_> =
+        servers.iter().map(|server| Route { address: &server.address, tls, patience }).collect();
+    let proven = authenticate(client, user, end_point, verifiers, &routes).await?;
     Ok((user.to_owned(), proven))
 }
 

@@ -88,6 +88,7 @@ impl ClientLeg {
 pub(crate) struct UpstreamLeg {
     config: Arc<ClientConfig>,
     mode: UpstreamTls,
+    is_checked: bool,
     negotiation: Negotiation,
 }
 
@@ -123,7 +124,9 @@ impl UpstreamLeg {
         };
         config.alpn_protocols = vec![ALPN.to_vec()];
         config.resumption = Resumption::disabled();
-        Ok(Some(Self { config: Arc::new(config), mode, negotiation: settings.upstream_negotiation }))
+        let is_checked = check(settings) != Check::Nothing;
+        let negotiation = settings.upstream_negotiation;
+        Ok(Some(Self { config: Arc::new(config), mode, is_checked, negotiation }))
     }
 }
 

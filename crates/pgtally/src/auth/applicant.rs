@@ -25,6 +25,11 @@ pub(crate) enum LogInFailure {
     /// A server on a plain connection cannot offer that, but somebody in the middle can.
     #[error("the server offers channel binding on a connection without TLS")]
     PlusWithoutTls,
+    /// A certificate that anybody could show, and that nothing binds the login to.
+    #[error(
+        "the server's certificate defines no channel binding and nobody has checked it: use tls.upstream_tls = \"verify-full\""
+    )]
+    NoBinding,
     /// Something that cannot be read, or not asked for.
     #[error("the server's part of SCRAM is malformed")]
     Malformed,
@@ -43,6 +48,7 @@ impl LogInFailure {
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::OtherVerifier => "verifier_mismatch",
+            Self::NoBinding => "no_binding",
             Self::PlusWithoutTls | Self::Malformed => "malformed",
             Self::NotTheServer => "server_signature",
             Self::OtherMethod => "unsupported_method",
@@ -86,6 +92,8 @@ pub(super) enum Channel {
     Plain,
     /// With what SCRAM can bind to, where the certificate defines it.
     Tls(Option<EndPoint>),
+    /// With a certificate that defines nothing and was not checked: whoever stands in between could choose such a one.
+    Unbound,
 }
 
 /// Waits for the server's challenge.
@@ -109,13 +117,15 @@ impl<'a> Applicant<'a> {
         let (has_plus, has_scram) = (offers(SCRAM_SHA_256_PLUS), offers(SCRAM_SHA_256));
         let (mechanism, header, end_point) = match channel {
             Channel::Plain if has_plus => return Err(LogInFailure::PlusWithoutTls),
+            Channel::Unbound if has_plus => return Err(LogInFailure::NoBinding),
             Channel::Tls(Some(end_point)) if has_plus => {
                 (SCRAM_SHA_256_PLUS, format!("p={TLS_SERVER_END_POINT},,"), Some(end_point))
             }
             _ if !has_scram => return Err(LogInFailure::OtherMethod),
+            Channel::Tls(None) if has_plus => (SCRAM_SHA_256, "n,,".to_owned(), None),
             // "I could, and the server did not offer it": a server that did will refuse.
-            Channel::Tls(Some(_)) => (SCRAM_SHA_256, "y,,".to_owned(), None),
-            Channel::Plain | Channel::Tls(None) => (SCRAM_SHA_256, "n,,".to_owned(), None),
+            Channel::Tls(_) | Channel::Unbound => (SCRAM_SHA_256, "y,,".to_owned(), None),
+            Channel::Plain => (SCRAM_SHA_256, "n,,".to_owned(), None),
         };
         let nonce = nonce();
         let bare = format!("n=,r={nonce}");

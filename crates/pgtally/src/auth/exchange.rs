@@ -87,9 +87,9 @@ pub(crate) async fn authenticate(
     user: &str,
     end_point: Option<EndPoint>,
     verifiers: &Verifiers,
-    route: Option<Route<'_>>,
+    routes: &[Route<'_>],
 ) -> Result<Proven, Denied> {
-    let verifier = verifiers.of(user, route).await.map_err(Denied::Unavailable)?;
+    let verifier = verifiers.of(user, routes).await.map_err(Denied::Unavailable)?;
     let gatekeeper = Gatekeeper { user: user.to_owned(), verifier, end_point };
     send(client, &gatekeeper.offer()).await?;
     let initial = response(client).await?;
@@ -160,7 +160,11 @@ pub(super) async fn apply(
     credential: Credential<'_>,
     mut client: Option<&mut Stream>,
 ) -> Result<Vec<u8>, LogInError> {
-    let channel = if leg.certificate.is_some() { Channel::Tls(leg.end_point()) } else { Channel::Plain };
+    let channel = match (&leg.certificate, leg.end_point()) {
+        (None, _) => Channel::Plain,
+        (Some(_), None) if !leg.is_checked => Channel::Unbound,
+        (Some(_), end_point) => Channel::Tls(end_point),
+    };
     let mut progress = Progress::Begun(credential);
     let mut passed = Vec::new();
     for _ in 0..LOGIN_MESSAGES_MAX {

@@ -3,8 +3,11 @@
 //! Of its own, and with settings of its own: what a client writes into its startup packet (`search_path`, `options`)
 //! must not run beside this query (CVE-2025-12819). The user's name is a parameter, never a part of the text.
 
+use std::io;
+
 use pgtally_protocol::backend;
 use thiserror::Error;
+use tokio::time::timeout;
 
 use super::applicant::Credential;
 use super::exchange::{LogInError, Message, apply, send};
@@ -26,7 +29,7 @@ pub(crate) enum QueryError {
     #[error("cannot reach the server")]
     Connect(#[from] ConnectError),
     #[error("the server broke off")]
-    Lost(#[from] std::io::Error),
+    Lost(#[from] io::Error),
     #[error("auth.query_user cannot log in")]
     LogIn(#[from] LogInError),
     #[error("the server answered with SQLSTATE {0}")]
@@ -57,7 +60,9 @@ impl Account {
 
     /// The verifier of `user`; `None` when there is no such user, or none with a SCRAM verifier.
     pub(super) async fn ask(&self, user: &str, route: Route<'_>) -> Result<Option<Verifier>, QueryError> {
-        let mut leg = connect(route.address, route.tls).await?;
+        let connected = timeout(route.patience, connect(route.address, route.tls)).await;
+        let late = |_| Err(io::Error::from(io::ErrorKind::TimedOut).into());
+        let mut leg = connected.unwrap_or_else(late)?;
         send(&mut leg.stream, &self.startup()).await?;
         apply(&mut leg, Credential::Password(&self.password), None).await?;
         send(&mut leg.stream, &question(&self.query, user)).await?;

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use thiserror::Error;
@@ -27,6 +28,8 @@ const LOOKUP_TIMEOUT: Duration = Duration::from_secs(15);
 pub(crate) struct Route<'a> {
     pub(crate) address: &'a Address,
     pub(crate) tls: Option<&'a UpstreamLeg>,
+    /// Time its connection may take.
+    pub(crate) patience: Duration,
 }
 
 /// Why no verifier could be looked up.
@@ -60,6 +63,8 @@ enum Source {
     Query {
         account: Account,
         slots: Semaphore,
+        /// Rounds that mocks claim: the most that a user was seen to have, as new passwords have them.
+        iterations: AtomicU32,
     },
 }
 
@@ -80,34 +85,57 @@ impl Verifiers {
                 let users = userlist::parse(&text).map_err(unusable)?;
                 Source::File { iterations: usual_iterations(&users), users }
             }
-            None => Source::Query { account: Account::new(settings), slots: Semaphore::new(LOOKUPS_MAX) },
+            None => Source::Query {
+                account: Account::new(settings),
+                slots: Semaphore::new(LOOKUPS_MAX),
+                iterations: AtomicU32::new(ITERATIONS_DEFAULT),
+            },
         };
         Ok(Self { source, mock })
     }
 
-    /// The verifier of `user`: of one who does not exist, one that nothing fits.
+    /// The verifier of `user`: of one who does not exist, one that nothing fits. Asks the first of `routes` that can be
+    /// reached.
     ///
     /// # Errors
-    /// When the server could not be asked.
-    pub(super) async fn of(&self, user: &str, route: Option<Route<'_>>) -> Result<Verifier, LookupError> {
+    /// When no server could be asked.
+    pub(super) async fn of(&self, user: &str, routes: &[Route<'_>]) -> Result<Verifier, LookupError> {
         match &self.source {
             Source::File { users, iterations } => {
                 let mock = || Verifier::mock(&self.mock, user.as_bytes(), *iterations);
                 Ok(users.get(user).cloned().unwrap_or_else(mock))
             }
-            Source::Query { account, slots } => {
-                let route = route.ok_or(LookupError::NoServer)?;
+            Source::Query { account, slots, iterations } => {
                 let lookup = async {
                     // Never closed, so a slot always comes.
                     let _slot = slots.acquire().await;
-                    account.ask(user, route).await
+                    ask(account, user, routes).await
                 };
                 let found =
                     Box::pin(timeout(LOOKUP_TIMEOUT, lookup)).await.map_err(|_| LookupError::TimedOut)??;
-                Ok(found.unwrap_or_else(|| Verifier::mock(&self.mock, user.as_bytes(), ITERATIONS_DEFAULT)))
+                let Some(verifier) = found else {
+                    return Ok(Verifier::mock(
+                        &self.mock,
+                        user.as_bytes(),
+                        iterations.load(Ordering::Relaxed),
+                    ));
+                };
+                iterations.fetch_max(verifier.iterations, Ordering::Relaxed);
+                Ok(verifier)
             }
         }
     }
+}
+
+async fn ask(account: &Account, user: &str, routes: &[Route<'_>]) -> Result<Option<Verifier>, LookupError> {
+    let mut answer = Err(LookupError::NoServer);
+    for route in routes {
+        answer = account.ask(user, *route).await.map_err(LookupError::from);
+        if !matches!(answer, Err(LookupError::Query(QueryError::Connect(_)))) {
+            break;
+        }
+    }
+    answer
 }
 
 fn usual_iterations(users: &HashMap<String, Verifier>) -> u32 {

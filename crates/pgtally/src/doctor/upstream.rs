@@ -53,7 +53,7 @@ async fn one(address: &Address, patience: Duration, security: &Snapshot) -> Vec<
         }
     };
     let reached = started.elapsed();
-    let Leg { mut stream, certificate } = leg;
+    let Leg { mut stream, certificate, .. } = leg;
     let answer = timeout(patience, first_answer(&mut stream)).await;
     let answer = answer.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
     let way = if certificate.is_some() { "TLS" } else { "plain" };

@@ -28,6 +28,8 @@ pub(crate) struct Leg {
     pub(crate) stream: Stream,
     /// The server's certificate; `None` when the leg is plain.
     pub(crate) certificate: Option<CertificateDer<'static>>,
+    /// Whether somebody we trust vouches for it.
+    pub(crate) is_checked: bool,
 }
 
 impl Leg {
@@ -74,12 +76,12 @@ impl ConnectError {
 pub(crate) async fn connect(address: &Address, tls: Option<&UpstreamLeg>) -> Result<Leg, ConnectError> {
     let mut stream = Stream::connect(address).await?;
     let (Some(leg), Address::Tcp(host, _)) = (tls, address) else {
-        return Ok(Leg { stream, certificate: None });
+        return Ok(Leg { stream, certificate: None, is_checked: false });
     };
     match leg.negotiation {
         Negotiation::Direct => shake_hands(stream, host, leg).await,
         Negotiation::Postgres if request(&mut stream, leg).await? => shake_hands(stream, host, leg).await,
-        Negotiation::Postgres => Ok(Leg { stream, certificate: None }),
+        Negotiation::Postgres => Ok(Leg { stream, certificate: None, is_checked: false }),
     }
 }
 
@@ -128,5 +130,6 @@ async fn shake_hands(stream: Stream, host: &str, leg: &UpstreamLeg) -> Result<Le
         // rustls ends such a handshake itself; a leg without certificate would pass for a plain one.
         return Err(ConnectError::Handshake(io::ErrorKind::InvalidData.into()));
     }
-    Ok(Leg { stream: Stream::Tls(Box::new(TlsStream::new(stream))), certificate })
+    let stream = Stream::Tls(Box::new(TlsStream::new(stream)));
+    Ok(Leg { stream, certificate, is_checked: leg.is_checked })
 }

@@ -65,8 +65,17 @@ fn somebody_in_the_middle_is_noticed() {
     // PLUS put into an offer on a plain leg.
     let secret = Secret::new("pencil".into());
     let offered = [SCRAM_SHA_256_PLUS.as_bytes(), SCRAM_SHA_256.as_bytes()];
-    let applied = Applicant::apply(Credential::Password(&secret), &offered, Channel::Plain);
-    assert_eq!(applied.err(), Some(LogInFailure::PlusWithoutTls));
+    let apply = |offered: &[&[u8]], channel| {
+        let applied = Applicant::apply(Credential::Password(&secret), offered, channel);
+        applied.map(|(initial, _)| String::from_utf8_lossy(&initial[5..]).into_owned())
+    };
+    assert_eq!(apply(&offered, Channel::Plain), Err(LogInFailure::PlusWithoutTls));
+    // A certificate of their choice, which nothing can bind to and nobody has checked.
+    assert_eq!(apply(&offered, Channel::Unbound), Err(LogInFailure::NoBinding));
+    // And PLUS taken out of the server's offer: it must learn that we could.
+    for channel in [Channel::Unbound, Channel::Tls(None), Channel::Tls(Some(end_point(1)))] {
+        assert!(apply(&offered[1..], channel).is_ok_and(|initial| initial.contains("y,,n=")));
+    }
 }
 
 #[test]
