@@ -216,6 +216,46 @@ fn a_slow_reader_over_tls_stops_its_upstream_and_loses_nothing() {
 }
 
 #[test]
+fn a_direction_that_is_stuck_does_not_stop_the_other_over_tls() {
+    let bench = Bench::new("require");
+    let (mut client, mut upstream) = bench.session(Begin::SslRequest);
+    let answer = backend::data_row(&[support::wire::Value::text("x".repeat(1_000))]).repeat(30_000);
+    let sent = upstream.send_until_stuck(&answer, Duration::from_millis(300));
+    let statement = frontend::query(&"y".repeat(20_000_000));
+    let (mut reader, count) = (upstream.duplicate(), statement.len());
+    let reading = std::thread::spawn(move || reader.receive(count));
+    client.send(&statement);
+    assert!(reading.join().unwrap() == statement);
+    let rest = answer[sent..].to_vec();
+    let sending = std::thread::spawn(move || upstream.send(&rest));
+    assert!(client.receive(answer.len()) == answer);
+    sending.join().unwrap();
+}
+
+#[test]
+fn what_was_said_before_an_end_is_delivered_through_tls() {
+    let bench = Bench::new("require");
+    let (mut client, mut upstream) = bench.session(Begin::Direct);
+    let answer = backend::data_row(&[support::wire::Value::text("x".repeat(1_000))]).repeat(20_000);
+    let expected = answer.clone();
+    let sending = std::thread::spawn(move || upstream.send(&answer));
+    // A slow reader: most of it is still on its way when the server closes.
+    std::thread::sleep(Duration::from_millis(200));
+    assert!(client.rest().expect("TLS's own farewell") == expected);
+    sending.join().unwrap();
+    let (mut client, mut upstream) = bench.session(Begin::Direct);
+    let statement = frontend::query(&"y".repeat(20_000_000));
+    let expected = statement.clone();
+    let sending = std::thread::spawn(move || {
+        client.send(&statement);
+        client.close_abruptly();
+    });
+    std::thread::sleep(Duration::from_millis(200));
+    assert!(upstream.rest() == expected);
+    sending.join().unwrap();
+}
+
+#[test]
 fn a_reload_changes_the_certificate_and_a_bad_file_changes_nothing() {
     let bench = Bench::new("require");
     let (mut old_client, mut old_upstream) = bench.session(Begin::Direct);
