@@ -1,5 +1,6 @@
 """Just enough of PostgreSQL's protocol to make what the demo's pages never do: errors, cancels, strange sessions."""
 
+import select
 import socket
 import ssl
 import struct
@@ -75,9 +76,10 @@ class Session:
         return self._until_ready()
 
     def cancelled(self, sql):
-        """Runs a query and cancels it."""
+        """Runs a query and cancels it. One that has not begun is not cancelled, hence again until it is."""
         self.send(sql)
-        with socket.create_connection(("127.0.0.1", self.port), timeout=10) as canceller:
-            canceller.sendall(struct.pack(">ii", 12 + len(self.key) - 4, CANCEL) + self.key)
-            canceller.recv(1)
+        while not select.select([self.socket], [], [], 0.5)[0]:
+            with socket.create_connection(("127.0.0.1", self.port), timeout=10) as canceller:
+                canceller.sendall(struct.pack(">ii", 12 + len(self.key) - 4, CANCEL) + self.key)
+                canceller.recv(1)
         return self._until_ready()
