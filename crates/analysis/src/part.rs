@@ -29,8 +29,8 @@ fn fill(slot: &mut Arc<str>, value: Option<&Arc<str>>) {
     }
 }
 
-/// Grows a list fourfold: doubling copies each record twice on the way to a long request, and to memory that no cache
-/// holds.
+/// Grows a list fourfold: doubling would copy a long request's records three times as often, each time to memory that
+/// no cache holds.
 fn make_room<T>(list: &mut Vec<T>, more: usize) {
     if list.capacity() - list.len() < more {
         list.reserve_exact(more.max(3 * list.capacity()).max(8));

@@ -1,7 +1,7 @@
 //! The hot loop: **start here**.
 //!
 //! One future per session drives both directions. Each direction is the same four steps: write what is owed, read one
-//! chunk into the thread's scratch buffer, write it on at once, and only then let the observer look at it. A
+//! chunk into the thread's scratch buffer, write it on at once, and only then note it for the observer. A
 //! direction that owes bytes does not read, so a slow peer stops its own direction and no other, and a session holds
 //! at most one chunk per direction; an idle one holds nothing.
 //!
