@@ -77,19 +77,13 @@ impl TlsPeer {
     /// Receives one tagged message.
     #[must_use]
     pub fn frame(&mut self) -> Frame {
-        let head = self.receive(5);
-        let length = u32::from_be_bytes([head[1], head[2], head[3], head[4]]) as usize;
-        Frame { tag: head[0], body: self.receive(length - 4) }
+        Frame::receive(&mut self.stream)
     }
 
     /// Receives messages up to and including the next ReadyForQuery.
     #[must_use]
     pub fn frames_until_ready(&mut self) -> Vec<Frame> {
-        let mut frames = Vec::new();
-        while frames.last().is_none_or(|frame: &Frame| frame.tag != b'Z') {
-            frames.push(self.frame());
-        }
-        frames
+        Frame::receive_until_ready(&mut self.stream)
     }
 
     /// Receives whatever comes until the other end closes TLS as it should.

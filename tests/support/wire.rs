@@ -2,6 +2,7 @@
 //! mistake there must not hide itself here.
 
 use std::fmt;
+use std::io::Read;
 
 /// One tagged message.
 #[derive(Clone, PartialEq, Eq)]
@@ -19,6 +20,28 @@ impl fmt::Debug for Frame {
 }
 
 impl Frame {
+    /// Receives one tagged message.
+    ///
+    /// # Panics
+    /// When the stream ends or fails before the message is complete.
+    pub(crate) fn receive(stream: &mut impl Read) -> Self {
+        let mut head = [0; 5];
+        stream.read_exact(&mut head).expect("a message");
+        let length = u32::from_be_bytes([head[1], head[2], head[3], head[4]]) as usize;
+        let mut body = vec![0; length - 4];
+        stream.read_exact(&mut body).expect("the rest of the message");
+        Self { tag: head[0], body }
+    }
+
+    /// Receives messages up to and including the next ReadyForQuery.
+    pub(crate) fn receive_until_ready(stream: &mut impl Read) -> Vec<Self> {
+        let mut frames = Vec::new();
+        while frames.last().is_none_or(|frame: &Self| frame.tag != b'Z') {
+            frames.push(Self::receive(stream));
+        }
+        frames
+    }
+
     /// Value of a field of an ErrorResponse or NoticeResponse, such as `C` for the SQLSTATE.
     #[must_use]
     pub fn field(&self, code: u8) -> Option<String> {

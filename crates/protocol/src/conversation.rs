@@ -581,6 +581,8 @@ impl<A: Attachments> Conversation<A> {
         if self.portals.is_empty() {
             self.portals.shrink_to(PENDING_KEPT);
             self.executions.clear();
+        } else {
+            self.executions.compact(self.portals.iter_mut().map(|(_, execution)| execution));
         }
     }
 }

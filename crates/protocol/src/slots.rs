@@ -58,6 +58,23 @@ impl<T> Slots<T> {
         }
     }
 
+    /// Gives back the memory that a long pipeline needed, where only the values of `ids` are left.
+    pub(crate) fn compact<'a>(&mut self, ids: impl ExactSizeIterator<Item = &'a mut SlotId>) {
+        // Growing doubles: twice the values, and a little more, are no waste.
+        if self.slots.len() <= 2 * ids.len() + SPARE_MAX {
+            return;
+        }
+        let mut before = std::mem::replace(self, Self::new());
+        for id in ids {
+            let slot = before.slots.get_mut(id.0 as usize);
+            if let Some(Slot::Used(value)) =
+                slot.map(|slot| std::mem::replace(slot, Slot::Free { next: None }))
+            {
+                *id = self.insert(value);
+            }
+        }
+    }
+
     /// Gives up all values, and the memory that a long pipeline needed.
     pub(crate) fn clear(&mut self) {
         self.slots.clear();
@@ -68,6 +85,8 @@ impl<T> Slots<T> {
 
 /// Slots an idle session keeps: a portal, and the `Bind` that replaces it.
 const KEPT: usize = 2;
+/// Free slots a session keeps while portals are open.
+const SPARE_MAX: usize = 16;
 
 #[cfg(test)]
 mod tests {
@@ -87,5 +106,17 @@ mod tests {
         slots.clear();
         assert_eq!(slots.get_mut(c), None);
         assert_eq!(slots.insert("f"), a);
+    }
+
+    #[test]
+    fn what_is_left_of_many_takes_little() {
+        let mut slots = Slots::new();
+        let ids: Vec<SlotId> = (0..1_000).map(|value| slots.insert(value)).collect();
+        let mut left = [ids[999], ids[3]];
+        ids.iter().filter(|id| !left.contains(id)).for_each(|id| slots.remove(*id));
+        slots.compact(left.iter_mut());
+        assert_eq!(left.map(|id| slots.get_mut(id).copied()), [Some(999), Some(3)]);
+        assert!(slots.slots.capacity() < 10);
+        assert!(!left.contains(&slots.insert(7)));
     }
 }

@@ -84,23 +84,15 @@ fn judge(config: &Config, metrics: &str) -> Vec<Diagnosis> {
         let remedy = format!("nobody has connected: point the application to {}", listen.join(" or "));
         Diagnosis::doubtful("traffic", "none has passed", &remedy)
     });
-    let blind = sum(metrics, "pgtally_sessions_blind_total");
-    if blind > 0.0 {
-        let remedy = "pgtally_sessions_blind_total says why; replication is blind by design";
-        diagnoses.push(Diagnosis::doubtful(
-            "observation",
-            format!("{blind} sessions were not observed"),
-            remedy,
-        ));
-    }
-    let dropped = sum(metrics, "pgtally_observations_dropped_total");
-    if dropped > 0.0 {
-        let remedy = "counts are incomplete; pgtally_observations_dropped_total says why";
-        diagnoses.push(Diagnosis::doubtful(
-            "observation",
-            format!("{dropped} observations given up"),
-            remedy,
-        ));
+    for (counter, what, meaning) in [
+        ("pgtally_sessions_blind_total", "sessions were not observed", "replication is blind by design"),
+        ("pgtally_observations_dropped_total", "observations given up", "counts are incomplete"),
+    ] {
+        let count = sum(metrics, counter);
+        if count > 0.0 {
+            let remedy = format!("{counter} says why; {meaning}");
+            diagnoses.push(Diagnosis::doubtful("observation", format!("{count} {what}"), &remedy));
+        }
     }
     diagnoses
 }
