@@ -5,6 +5,7 @@ pub mod limits;
 mod acks;
 mod affinity;
 mod attribution;
+mod baseline;
 mod catalog;
 mod columns;
 mod counters;
@@ -32,6 +33,11 @@ mod worker;
 mod testing;
 
 pub use acks::{Ack, Acks};
+pub use baseline::{
+    Baseline, BaselineLimits, Change, Comparison, CountDistribution, CountRange, Observed, ParentLink,
+    RouteBaseline, RouteChange, RouteKey, StatementBaseline, StatementChange, Tolerance, abbreviated,
+    compare,
+};
 pub use catalog::Catalog;
 pub use counters::{Counters, DURATION_BUCKETS, DatabaseCounters, Dropped, Durations, ShapeCounters};
 pub use finding::{Confidence, Detection, FindingId, FindingKind, Growth, Parent, Severity, Times};

@@ -41,6 +41,25 @@ pub enum Attribution {
 }
 
 impl Attribution {
+    /// Every level, most trusted first.
+    pub const ALL: [Self; 9] = [
+        Self::Trace,
+        Self::Tag,
+        Self::Guc,
+        Self::ApplicationName,
+        Self::Marker,
+        Self::Ping,
+        Self::Transaction,
+        Self::Idle,
+        Self::Session,
+    ];
+
+    /// The level of this name.
+    #[must_use]
+    pub fn of_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|level| level.name() == name)
+    }
+
     /// Name in metrics, API and pages.
     #[must_use]
     pub const fn name(self) -> &'static str {
