@@ -174,6 +174,45 @@ fn requests_have_their_fields_and_can_be_asked_for() {
 }
 
 #[test]
+fn totals_add_up_by_route_and_by_statement() {
+    let fake = FakePostgres::tcp();
+    let (proxy, _client, _upstream) = busy_proxy(&fake);
+    proxy.wait_for_metric("pgtally_requests_total{attribution=\"trace\",route=\"other\"}", 1.0);
+    let routes = proxy.json("/api/v1/routes");
+    check_fields(&routes, "complete, routes, schema_version");
+    let route = &routes["routes"][0];
+    check_fields(
+        route,
+        "attribution, db_ms, db_time, duplicates, duration, duration_ms, queries, queries_per_request, requests, route, \
+         slow_queries",
+    );
+    check_fields(&route["duration"], "max, p50, p95, p99");
+    assert_eq!((&route["route"], &route["attribution"]), (&Json::from("/orders"), &Json::from("trace")));
+    let counts =
+        ["requests", "queries", "duplicates", "slow_queries"].map(|name| route[name].as_u64().unwrap());
+    assert_eq!(counts, [1, 5, 3, 5]);
+    assert_eq!(
+        (&route["queries_per_request"]["p50"], &route["queries_per_request"]["max"]),
+        (&5.0.into(), &5.0.into())
+    );
+    let statements = proxy.json("/api/v1/statements");
+    check_fields(&statements, "complete, schema_version, statements");
+    let text = "SELECT name FROM users WHERE id = $1";
+    let all = statements["statements"].as_array().unwrap();
+    let statement = all.iter().find(|it| it["statement"] == text).unwrap();
+    check_fields(statement, "calls, db_ms, errors, fingerprint, rows, statement, time");
+    assert_eq!(
+        (&statement["calls"], &statement["rows"], &statement["errors"]),
+        (&4.into(), &4.into(), &0.into())
+    );
+    let (p50, max) = (statement["time"]["p50"].as_f64().unwrap(), statement["time"]["max"].as_f64().unwrap());
+    assert!(0.0 < p50 && p50 <= max && max <= statement["db_ms"].as_f64().unwrap() * 1.01, "{statement}");
+    // A reset forgets requests, not what they have cost.
+    assert_eq!(proxy.request("POST", "/api/v1/reset").0, 200);
+    assert_eq!(proxy.json("/api/v1/routes")["routes"][0]["requests"], 1);
+}
+
+#[test]
 fn open_requests_are_shown() {
     let fake = FakePostgres::tcp();
     let proxy = TestProxy::to(fake.address());

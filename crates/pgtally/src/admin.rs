@@ -43,6 +43,8 @@ pub(crate) async fn serve(listener: std::net::TcpListener, state: AdminState) {
         .route("/requests", get(requests))
         .route("/requests/{key}", get(request))
         .route("/config", get(config))
+        .route("/routes", get(routes))
+        .route("/statements", get(statements))
         .route("/reload", post(reload))
         .route("/reset", post(reset))
         .fallback(async || failure(StatusCode::NOT_FOUND, "no such resource; GET / lists all"))
@@ -92,6 +94,8 @@ GET  /readyz                         ready for sessions
 GET  /api/v1/findings                what is wrong, most severe first
 GET  /api/v1/requests?route=&limit=  requests and units, latest first
 GET  /api/v1/requests/{key}          one request with its timeline
+GET  /api/v1/routes                  what each route has cost since the start, with percentiles
+GET  /api/v1/statements              what each statement has cost since the start, with percentiles
 GET  /api/v1/config                  every setting with value and origin, no secrets
 POST /api/v1/reload                  read the configuration anew
 POST /api/v1/reset                   forget findings and requests, keep counters
@@ -172,6 +176,14 @@ async fn request(State(state): State<AdminState>, Path(key): Path<String>) -> Re
         Some(None) => failure(StatusCode::NOT_FOUND, "no such request; only the latest are kept"),
         found => answer(found.flatten()),
     }
+}
+
+async fn routes(State(state): State<AdminState>) -> Response {
+    answer(state.asker.routes().await)
+}
+
+async fn statements(State(state): State<AdminState>) -> Response {
+    answer(state.asker.statements().await)
 }
 
 async fn reset(State(state): State<AdminState>) -> Response {

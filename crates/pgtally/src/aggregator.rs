@@ -9,6 +9,7 @@
 
 mod requests;
 mod shapes;
+mod totals;
 mod views;
 
 use std::collections::BTreeMap;
@@ -29,12 +30,14 @@ use tracing::{error, info};
 
 use self::requests::{Requests, Step};
 use self::shapes::Shapes;
+use self::totals::Totals;
 use self::views::severity_name;
 use crate::api::{FindingsAnswer, RequestAnswer, RequestsAnswer};
 use crate::clock::Clock;
 use crate::labels::Labels;
 use crate::metrics::Metrics;
 use crate::report::shorten;
+use crate::totals::{RoutesAnswer, StatementsAnswer};
 
 /// What a worker has observed since its last batch.
 pub(crate) struct Batch {
@@ -59,8 +62,10 @@ pub(crate) enum Question {
         reply: oneshot::Sender<RequestsAnswer>,
     },
     Reset(oneshot::Sender<()>),
+    Routes(oneshot::Sender<RoutesAnswer>),
     /// Answered when everything before it has been counted.
     Settle(oneshot::Sender<()>),
+    Statements(oneshot::Sender<StatementsAnswer>),
 }
 
 /// What arrives at the aggregator.
@@ -127,6 +132,7 @@ struct Aggregator {
     /// What the rules remember of earlier requests.
     history: History,
     labels: Labels,
+    totals: Totals,
     /// What had been dropped at the last reset.
     dropped_before: f64,
 }
@@ -143,6 +149,7 @@ impl Aggregator {
             catalog: Catalog::new(),
             findings: FindingStore::new(),
             history: History::new(),
+            totals: Totals::new(),
             dropped_before: 0.0,
         }
     }
@@ -185,7 +192,9 @@ impl Aggregator {
                 self.reset();
                 reply.send(()).is_ok()
             }
+            Question::Routes(reply) => reply.send(self.routes_answer()).is_ok(),
             Question::Settle(reply) => reply.send(()).is_ok(),
+            Question::Statements(reply) => reply.send(self.statements_answer()).is_ok(),
         };
     }
 
@@ -348,6 +357,8 @@ impl Aggregator {
             self.metrics.statement_errors.with_label_values(label).inc_by(shape.errors);
             self.metrics.statement_rows.with_label_values(label).inc_by(shape.rows);
             self.metrics.statement_seconds.with_label_values(label).inc_by(shape.duration_ns as f64 / 1e9);
+            let evicted = self.totals.count(shape);
+            self.metrics.dropped_because("totals", evicted);
         }
     }
 
@@ -366,11 +377,14 @@ impl Aggregator {
         let duration = request.ended().since(request.started());
         metrics.request_duration.with_label_values(&[route]).observe(seconds(duration));
         metrics.request_similar.with_label_values(&[route]).observe(f64::from(request.similar_max()));
-        metrics.duplicate_queries.with_label_values(&[route]).inc_by(u64::from(request.duplicates()));
+        let duplicates = u64::from(request.duplicates());
+        metrics.duplicate_queries.with_label_values(&[route]).inc_by(duplicates);
         // In test runs nothing is a finding for being slow; the metric keeps the production bound.
         let bound = self.settings.slow_ns.or(FindingSettings::default().slow_ns).unwrap_or(u64::MAX);
         let slow = request.records().filter(|it| it.statement.duration_ns() >= bound).count();
         metrics.slow_queries.with_label_values(&[route]).inc_by(slow as u64);
+        let evicted = self.totals.record(request, slow as u64, duplicates);
+        metrics.dropped_because("totals", evicted);
     }
 }
 

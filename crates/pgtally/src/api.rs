@@ -14,6 +14,7 @@ use crate::aggregator::{Message, Question};
 use crate::clock::Clock;
 use crate::limits::{ANSWER_TIMEOUT, FLUSH_TIMEOUT};
 use crate::metrics::Metrics;
+use crate::totals::{RoutesAnswer, StatementsAnswer};
 use crate::worker::{Command, WorkerHandle};
 
 /// Version of every answer's layout.
@@ -248,6 +249,16 @@ impl Asker {
         self.ask(|reply| Question::Request { key, open, reply })
             .await
             .map(|answer| answer.map(|boxed| *boxed))
+    }
+
+    pub(crate) async fn routes(&self) -> Option<RoutesAnswer> {
+        self.flush().await;
+        self.ask(Question::Routes).await
+    }
+
+    pub(crate) async fn statements(&self) -> Option<StatementsAnswer> {
+        self.flush().await;
+        self.ask(Question::Statements).await
     }
 
     pub(crate) async fn reset(&self) -> Option<()> {

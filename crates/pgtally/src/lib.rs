@@ -42,6 +42,7 @@ mod slots;
 mod socket;
 mod startup;
 mod tls;
+mod totals;
 mod upstreams;
 mod worker;
 
@@ -60,3 +61,4 @@ pub use proxy::{Proxy, Running, StartError, Stopper};
 pub use reload::{ReloadError, Reloader};
 pub use security::check_certificates;
 pub use socket::Address;
+pub use totals::{Percentiles, RouteTotals, RoutesAnswer, StatementTotals, StatementsAnswer};

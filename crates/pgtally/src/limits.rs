@@ -58,3 +58,7 @@ pub(crate) const UPSTREAM_CHECK_TIMEOUT: Duration = Duration::from_secs(1);
 pub(crate) const API_REQUESTS_DEFAULT: usize = 100;
 /// See [`API_REQUESTS_DEFAULT`].
 pub(crate) const API_REQUESTS_MAX: usize = 1_000;
+/// Statements whose totals are kept, each with at most 14 KiB of histogram.
+pub(crate) const TOTALS_STATEMENTS_MAX: usize = 2_000;
+/// Routes whose totals are kept, each with three such histograms.
+pub(crate) const TOTALS_ROUTES_MAX: usize = 500;

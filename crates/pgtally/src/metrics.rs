@@ -32,7 +32,7 @@ pub(crate) const FINGERPRINT_SLOTS: usize = 100;
 pub(crate) const DATABASE_SLOTS: usize = 16;
 
 /// Why something is dropped elsewhere than in the analysis.
-const DROPPED_BY_SHELL: [&str; 3] = ["aggregator_queue", "findings", "session_blind"];
+const DROPPED_BY_SHELL: [&str; 4] = ["aggregator_queue", "findings", "session_blind", "totals"];
 /// Why sessions are blind for other reasons than their bytes.
 const BLIND_BY_SHELL: [&str; 4] = ["analysis_off", "panic", "replication", "startup_unknown"];
 

@@ -11,6 +11,7 @@ use crate::api::{
     StatementView, TimelineView, TimesView,
 };
 use crate::clock::rfc3339;
+use crate::totals::{RoutesAnswer, StatementsAnswer};
 
 impl Aggregator {
     pub(super) fn findings_answer(&self) -> FindingsAnswer {
@@ -19,6 +20,22 @@ impl Aggregator {
             schema_version: SCHEMA_VERSION,
             complete: self.is_complete(),
             findings: findings.collect(),
+        }
+    }
+
+    pub(super) fn routes_answer(&self) -> RoutesAnswer {
+        RoutesAnswer {
+            schema_version: SCHEMA_VERSION,
+            complete: self.is_complete(),
+            routes: self.totals.routes(),
+        }
+    }
+
+    pub(super) fn statements_answer(&self) -> StatementsAnswer {
+        StatementsAnswer {
+            schema_version: SCHEMA_VERSION,
+            complete: self.is_complete(),
+            statements: self.totals.statements(|fingerprint| self.text(fingerprint)),
         }
     }
 
