@@ -1,0 +1,12 @@
+//! Which answers may be given again, and until when: the cache of tagged reads without its sockets.
+//!
+//! * [`facts`]: what a statement reads and writes, as the shell finds out.
+//! * [`versions`]: when a kept answer is still what the server would say. **Start reading there.**
+//!
+//! Deliberately absent: sockets, clocks, threads, and any guess: what is not known goes to PostgreSQL.
+
+pub mod facts;
+pub mod versions;
+
+pub use facts::{BypassReason, ReadSet, StatementFacts, TableId, WriteSet};
+pub use versions::{DatabaseId, OpenCommit, Token, Versions};
