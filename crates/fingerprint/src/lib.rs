@@ -7,10 +7,11 @@
 //! [`normalize()`] writes the text of a new shape once; [`tags`] reads the comments.
 //!
 //! Deliberately absent: a parser. What needs a parse tree (tables, volatility) comes from libpg_query, off the hot
-//! path, as [`ShapeFacts`].
+//! path, as [`ShapeFacts`] and, for the cache, as [`Access`].
 //!
 //! Read next: `lexer.rs`, then `walk.rs`.
 
+mod access;
 mod bytes;
 mod clause;
 mod command;
@@ -33,6 +34,7 @@ mod walk;
 
 use std::borrow::Cow;
 
+pub use access::{Access, Effect, Refusal};
 pub use command::{Command, Kind};
 pub use facts::{Compared, Function, OutputColumn, ShapeFacts, Source, Table};
 pub use normalize::{NORMALIZED_BYTES_MAX, Normalized, normalize};

@@ -1,12 +1,13 @@
 //! Asks libpg_query what a new statement shape reads, writes and calls.
 //!
-//! [`facts`] is called once per new shape, off the hot path, with the normalized text; it answers with plain data
+//! [`facts`] (and for the cache [`access()`]) is called once per new shape, off the hot path, with the normalized text; it answers with plain data
 //! that the pure crates use without knowing the C library. Whatever libpg_query refuses is "unknown", never an error.
 //!
 //! Deliberately absent: any use of the raw text a client sent (it may hold secrets), and any memory of earlier calls.
 //!
-//! Read next: `collector.rs` (the walk), `scope.rs` (what an alias stands for), `children.rs` (how expressions nest).
+//! Read next: `collector.rs` (the walk), `access.rs` (the stricter one), `scope.rs` (what an alias stands for), `children.rs` (how expressions nest).
 
+mod access;
 mod children;
 mod collector;
 mod compare;
@@ -18,7 +19,7 @@ mod source;
 use std::thread;
 
 use pg_query::FingerprintOptions;
-use pgtally_fingerprint::{NORMALIZED_BYTES_MAX, ShapeFacts};
+use pgtally_fingerprint::{Access, NORMALIZED_BYTES_MAX, ShapeFacts};
 
 /// Stack of the thread that parses. libpg_query measures the stack it runs on and refuses deeper trees by an error
 /// of its own; prost refuses messages nested deeper than 100. Both need well below this.
@@ -41,6 +42,30 @@ pub fn facts(normalized: &str) -> ShapeFacts {
         return ShapeFacts::default();
     }
     on_own_stack(|| facts_here(normalized)).unwrap_or_default()
+}
+
+/// What one normalized statement reads, calls and writes, for the cache: all of it, or "unknown".
+///
+/// Texts that [`facts`] does not understand, and trees with anything this crate has no opinion on, give
+/// [`Access::default`]: such a statement may do everything, and its answer may not be remembered. Definitions are
+/// told by their first word.
+///
+/// ```
+/// use pgtally_fingerprint::Effect;
+///
+/// let access = pgtally_parsetree::access("WITH gone AS (DELETE FROM carts RETURNING id) SELECT * FROM gone");
+/// assert_eq!((access.effect, access.writes[0].name.as_str()), (Effect::Rows, "carts"));
+/// ```
+#[must_use]
+pub fn access(normalized: &str) -> Access {
+    if !is_acceptable(normalized) {
+        return Access::default();
+    }
+    if let Some(access) = access::by_first_word(normalized) {
+        return access;
+    }
+    let parsed = on_own_stack(|| pg_query::parse(normalized, 0).ok().map(|it| access::collect(&it.protobuf)));
+    parsed.flatten().unwrap_or_default()
 }
 
 /// The fingerprint of libpg_query (16 hexadecimal digits), for interoperability with tools that use it; `None` where
