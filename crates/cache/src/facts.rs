@@ -233,6 +233,8 @@ reasons! {
     Refused = "refused",
     /// Row security: rows depend on who asks.
     RowSecurity = "row_security",
+    /// A sequence.
+    Sequence = "sequence",
     /// More than one statement in one message.
     SeveralStatements = "several_statements",
     /// The server is a standby: it may show less than the primary.
