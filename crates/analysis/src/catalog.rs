@@ -71,9 +71,10 @@ impl Catalog {
 
     /// Learns from every sampled result of a request.
     pub fn learn_request(&mut self, request: &Request, shapes: &dyn Fn(Fingerprint) -> Option<KnownShape>) {
-        for (_, sample) in request.samples() {
-            if let Some(known) = shapes(sample.fingerprint) {
-                self.learn(&request.origin().database, &known.facts, &sample.columns);
+        let samples = request.samples().map(|(_, sample)| (sample.fingerprint, &sample.columns));
+        for (fingerprint, columns) in samples.chain(request.row_columns()) {
+            if let Some(known) = shapes(fingerprint) {
+                self.learn(&request.origin().database, &known.facts, columns);
             }
         }
     }

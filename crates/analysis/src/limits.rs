@@ -14,6 +14,8 @@ pub const SAMPLE_ROWS_MAX: usize = 256;
 pub const KEY_TEXT_BYTES_MAX: usize = 64;
 /// Cells kept of results of one row, per part: 16 KiB. What lies beyond can prove no dependency.
 pub const CELLS_MAX: usize = 4_096;
+/// Shapes of one part whose results of one row are named: loops have few statements.
+pub const ROW_COLUMNS_MAX: usize = 32;
 /// Pauses inside transactions kept per part: the longest.
 pub const PAUSES_MAX: usize = 4;
 /// Nanoseconds from which a pause inside a transaction is noted.

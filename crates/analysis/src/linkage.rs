@@ -3,7 +3,8 @@
 //! The proof is the values: at least nine of ten distinct keys stand in one column of rows the request had read
 //! before. Small integers coincide by chance (items 1 to 20, teams 1 to 3), so candidates are ranked: does the name
 //! fit, do the keys follow the order of the rows, are all of the column's values asked for. Where only chance speaks
-//! for a column, it is no parent.
+//! for a column, it is no parent. The rows of a loop's own look-ups are parents, too, read together: those of the loop
+//! inside (each post's author, then each author's country).
 //!
 //! Deliberately absent: any link across requests, and any guess from adjacency in time.
 //!
@@ -16,8 +17,8 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::affinity::{Affinity, Named, affinity};
 use crate::catalog::{Catalog, ColumnName};
-use crate::merge::Request;
-use crate::record::{Moment, RowSample};
+use crate::merge::{Request, SingleRow};
+use crate::record::{Moment, RowSample, SampleColumn};
 use crate::shape::KnownShape;
 
 /// Integers from 0 to here stand in many columns at once.
@@ -47,10 +48,19 @@ struct Column {
     executions: u32,
     /// More rows were returned than sampled.
     is_cut: bool,
+    /// Some execution returned several rows; else they are the rows of look-ups.
+    is_list: bool,
     /// Its own statement compares this very column with a parameter, so that its values are its own keys.
     is_compared: bool,
     /// Distinct values with their rank by first occurrence.
     ranks: FxHashMap<u32, usize>,
+}
+
+/// Rows to add to a result's columns: row-major hashes.
+struct Rows<'a> {
+    values: &'a [u32],
+    rows: u64,
+    executions: u32,
 }
 
 /// The keys of one parameter of a repeated statement.
@@ -91,16 +101,16 @@ struct Match<'p> {
 }
 
 impl Pool {
-    /// Gathers the request's samples; several samples of one shape are read as one result.
+    /// Gathers the request's samples and the rows of its look-ups; several of one shape are read as one result.
     pub(crate) fn new(
         request: &Request,
         catalog: &Catalog,
         shape: &mut dyn FnMut(Fingerprint) -> Option<KnownShape>,
     ) -> Self {
-        let mut samples: Vec<(Moment, &RowSample)> = request.samples().collect();
-        samples.sort_by_key(|(sent, _)| *sent);
         let mut pool = Self { columns: Vec::new(), small_integers: OnceCell::new() };
         let mut results: FxHashMap<(Fingerprint, Layout), usize> = FxHashMap::default();
+        let mut samples: Vec<(Moment, &RowSample)> = request.samples().collect();
+        samples.sort_by_key(|(sent, _)| *sent);
         for (sent, sample) in samples {
             // A row that was written and given back is no list to loop over, however many there are of it.
             let mut is_write =
@@ -108,28 +118,44 @@ impl Pool {
             if sample.rows <= u64::from(sample.executions) && is_write() {
                 continue;
             }
-            let layout = sample.columns.iter().map(|it| (it.position, it.table_oid, it.attribute)).collect();
-            let at = *results.entry((sample.fingerprint, layout)).or_insert(pool.columns.len());
-            if at == pool.columns.len() {
-                let known = shape(sample.fingerprint);
-                pool.add(request, catalog, known.as_ref(), sent, sample);
-            }
-            pool.fill(at, sample);
+            let at = *results.entry((sample.fingerprint, layout(&sample.columns))).or_insert_with(|| {
+                pool.add(request, catalog, shape, sample.fingerprint, &sample.columns, sent)
+            });
+            let columns = pool.columns.iter_mut().skip(at).take(sample.columns.len());
+            columns.for_each(|column| column.is_list = true);
+            pool.fill(
+                at,
+                sample.columns.len(),
+                &Rows { values: &sample.values, rows: sample.rows, executions: sample.executions },
+            );
+        }
+        let mut rows: Vec<SingleRow<'_>> = request.single_rows().collect();
+        rows.sort_by_key(|row| row.sent);
+        for row in rows {
+            let at = *results
+                .entry((row.fingerprint, layout(row.columns)))
+                .or_insert_with(|| pool.add(request, catalog, shape, row.fingerprint, row.columns, row.sent));
+            let columns = pool.columns.iter_mut().skip(at).take(row.columns.len());
+            columns.for_each(|column| column.first_sent = column.first_sent.min(row.sent));
+            pool.fill(at, row.columns.len(), &Rows { values: row.cells, rows: 1, executions: 1 });
         }
         pool
     }
 
+    /// Adds the columns of a result; gives the place of the first.
     fn add(
         &mut self,
         request: &Request,
         catalog: &Catalog,
-        known: Option<&KnownShape>,
+        shape: &mut dyn FnMut(Fingerprint) -> Option<KnownShape>,
+        fingerprint: Fingerprint,
+        columns: &[SampleColumn],
         first_sent: Moment,
-        sample: &RowSample,
-    ) {
+    ) -> usize {
         let result = self.columns.len();
-        let facts = known.map(|known| &*known.facts);
-        for column in sample.columns.iter() {
+        let known = shape(fingerprint);
+        let facts = known.as_ref().map(|known| &*known.facts);
+        for column in columns {
             let name = catalog.name(&request.origin().database, facts, column);
             let is_compared = facts.is_some_and(|facts| {
                 facts.compared.iter().any(|it| {
@@ -139,28 +165,29 @@ impl Pool {
             });
             self.columns.push(Column {
                 result,
-                fingerprint: sample.fingerprint,
+                fingerprint,
                 name,
                 first_sent,
                 rows: 0,
                 executions: 0,
                 is_cut: false,
+                is_list: false,
                 is_compared,
                 ranks: FxHashMap::default(),
             });
         }
+        result
     }
 
-    /// Adds a sample's values to its columns, which begin at `at`.
-    fn fill(&mut self, at: usize, sample: &RowSample) {
-        let width = sample.columns.len().max(1);
-        let is_cut = (sample.values.len() / width) as u64 != sample.rows;
-        let columns = self.columns.iter_mut().skip(at).take(sample.columns.len());
+    /// Adds values to the `width` columns that begin at `at`.
+    fn fill(&mut self, at: usize, width: usize, rows: &Rows<'_>) {
+        let is_cut = (rows.values.len() / width.max(1)) as u64 != rows.rows;
+        let columns = self.columns.iter_mut().skip(at).take(width);
         for (offset, column) in columns.enumerate() {
-            column.rows = column.rows.saturating_add(sample.rows);
-            column.executions = column.executions.saturating_add(sample.executions);
+            column.rows = column.rows.saturating_add(rows.rows);
+            column.executions = column.executions.saturating_add(rows.executions);
             column.is_cut |= is_cut;
-            for value in sample.values.iter().skip(offset).step_by(width).filter(|value| **value != 0) {
+            for value in rows.values.iter().skip(offset).step_by(width.max(1)).filter(|value| **value != 0) {
                 let rank = column.ranks.len();
                 column.ranks.entry(*value).or_insert(rank);
             }
@@ -172,7 +199,7 @@ impl Pool {
         let matches: Vec<Match<'_>> =
             self.columns.iter().filter_map(|column| Match::of(column, child, keys)).collect();
         let proven = matches.iter().filter(|it| it.coverage() >= coverage_min && self.is_proof(it, keys));
-        let best = proven.max_by_key(|it| (it.score(), it.matched, it.column.first_sent));
+        let best = proven.max_by_key(|it| (it.score(), it.matched, it.column.is_list, it.column.first_sent));
         best.or_else(|| self.union(&matches, keys, coverage_min)).map(Match::link)
     }
 
@@ -242,7 +269,8 @@ impl<'p> Match<'p> {
             matched: ranks.len(),
             asked: asked.len(),
             is_in_order: ranks.is_sorted(),
-            is_exhaustive: ranks.len() * 10 >= column.ranks.len() * 9,
+            // A walk up a tree ends with a row whose parent nobody asks for.
+            is_exhaustive: (ranks.len() + usize::from(is_own)) * 10 >= column.ranks.len() * 9,
         };
         let is_tree = affinity >= Affinity::Plausible && it.is_exhaustive;
         (it.matched >= 2 && (!is_own || is_tree)).then_some(it)
@@ -280,6 +308,10 @@ impl<'p> Match<'p> {
             score: self.score(),
         }
     }
+}
+
+fn layout(columns: &[SampleColumn]) -> Layout {
+    columns.iter().map(|it| (it.position, it.table_oid, it.attribute)).collect()
 }
 
 impl Column {

@@ -12,7 +12,8 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::limits::{PARTS_MAX, RECORDS_MAX, SAMPLE_BYTES_MAX};
 use crate::record::{
-    Attribution, KeyValue, Moment, Origin, Pause, RequestPart, RowSample, StatementRecord, WideColumn,
+    Attribution, KeyValue, Moment, Origin, Pause, RequestPart, RowSample, SampleColumn, StatementRecord,
+    WideColumn,
 };
 
 /// One unit of application work with all its recorded statements.
@@ -49,6 +50,16 @@ pub struct Recorded<'r> {
     pub statement: &'r StatementRecord,
     /// Its key parameters.
     pub keys: &'r [KeyValue],
+}
+
+/// The only row of a result.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SingleRow<'r> {
+    pub(crate) fingerprint: Fingerprint,
+    pub(crate) sent: Moment,
+    pub(crate) columns: &'r [SampleColumn],
+    /// Canonical hashes, one for each column.
+    pub(crate) cells: &'r [u32],
 }
 
 /// What one shape cost a request.
@@ -262,6 +273,26 @@ impl Request {
             part.samples.iter().filter_map(|sample| {
                 let first = part.records.get(sample.first_record as usize)?;
                 Some((first.sent, sample))
+            })
+        })
+    }
+
+    /// Columns of results of one row, by shape.
+    pub(crate) fn row_columns(&self) -> impl Iterator<Item = (Fingerprint, &Arc<[SampleColumn]>)> {
+        self.parts.iter().flat_map(|part| part.row_columns.iter().map(|(shape, columns)| (*shape, columns)))
+    }
+
+    /// Results of one row, of shapes executed more than once: what was sent, when, what the cells are, and the cells.
+    pub(crate) fn single_rows(&self) -> impl Iterator<Item = SingleRow<'_>> {
+        self.parts.iter().filter(|part| !part.row_columns.is_empty()).flat_map(|part| {
+            part.records.iter().filter_map(|record| {
+                let (start, count) = record.cells;
+                let cells = part.cells.get(start as usize..)?.get(..usize::from(count))?;
+                let named =
+                    part.row_columns.iter().find(|(fingerprint, _)| *fingerprint == record.fingerprint);
+                let (fingerprint, columns) = named?;
+                let fits = !cells.is_empty() && cells.len() == columns.len();
+                fits.then_some(SingleRow { fingerprint: *fingerprint, sent: record.sent, columns, cells })
             })
         })
     }

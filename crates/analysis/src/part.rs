@@ -9,10 +9,12 @@ use crate::attribution::RequestName;
 use crate::columns::{ColumnPlan, RowHashes};
 use crate::counters::{Counters, Dropped};
 use crate::limits::{
-    CELLS_MAX, PAUSES_MAX, RECORDS_MAX, SAMPLE_BYTES_MAX, SAMPLE_ROWS_MAX, SAMPLES_MAX, WIDE_COLUMNS_MAX,
+    CELLS_MAX, PAUSES_MAX, RECORDS_MAX, ROW_COLUMNS_MAX, SAMPLE_BYTES_MAX, SAMPLE_ROWS_MAX, SAMPLES_MAX,
+    WIDE_COLUMNS_MAX,
 };
 use crate::record::{
-    Attribution, KeyValue, Moment, Origin, Pause, RequestPart, RowSample, StatementRecord, WideColumn,
+    Attribution, KeyValue, Moment, Origin, Pause, RequestPart, RowSample, SampleColumn, StatementRecord,
+    WideColumn,
 };
 use crate::tagset::TagSet;
 
@@ -47,6 +49,9 @@ pub(crate) struct PartRecorder {
     sample_uses: Vec<u32>,
     sample_values: usize,
     uses: u32,
+    /// Shapes with a result of one row so far, and those of them whose columns are noted; a bit for each remainder.
+    rows_seen: u64,
+    rows_named: u64,
     has_tagged_route: bool,
 }
 
@@ -74,10 +79,20 @@ impl PartRecorder {
             samples: Vec::new(),
             samples_dropped: 0,
             cells: Vec::new(),
+            row_columns: Vec::new(),
             pauses: Vec::new(),
             wide_columns: Vec::new(),
         };
-        Self { part, serial, sample_uses: Vec::new(), sample_values: 0, uses: 0, has_tagged_route: false }
+        Self {
+            part,
+            serial,
+            sample_uses: Vec::new(),
+            sample_values: 0,
+            uses: 0,
+            rows_seen: 0,
+            rows_named: 0,
+            has_tagged_route: false,
+        }
     }
 
     pub(crate) fn part(&self) -> &RequestPart {
@@ -146,6 +161,18 @@ impl PartRecorder {
         make_room(&mut self.part.records, 1);
         self.part.records.push(record);
         Some(RecordPlace { serial: self.serial, index })
+    }
+
+    /// Notes what the cells of a result of one row are, once its shape comes again: the rows of a loop's look-ups are
+    /// the parents of the loop inside. Two shapes with one bit cost a name, never a count.
+    pub(crate) fn name_cells(&mut self, fingerprint: Fingerprint, columns: &Arc<[SampleColumn]>) {
+        let bit = 1 << (fingerprint.0 & 63);
+        if self.rows_seen & bit == 0 {
+            self.rows_seen |= bit;
+        } else if self.rows_named & bit == 0 && self.part.row_columns.len() < ROW_COLUMNS_MAX {
+            self.rows_named |= bit;
+            self.part.row_columns.push((fingerprint, Arc::clone(columns)));
+        }
     }
 
     /// The server has waited for the client inside a transaction.

@@ -154,6 +154,8 @@ pub struct RequestPart {
     /// Hashes of the key-like cells of results of one row, see [`StatementRecord::cells`]; at most
     /// [`crate::limits::CELLS_MAX`].
     pub cells: Vec<u32>,
+    /// What the cells of shapes executed more than once are, at most [`crate::limits::ROW_COLUMNS_MAX`] shapes.
+    pub row_columns: Vec<(Fingerprint, Arc<[SampleColumn]>)>,
     /// Long pauses inside transactions, at most [`crate::limits::PAUSES_MAX`].
     pub pauses: Vec<Pause>,
     /// Wide columns of wide rows, by shape, at most [`crate::limits::WIDE_COLUMNS_MAX`].

@@ -392,6 +392,9 @@ impl Recording {
             _ => &[],
         };
         let place = recorder.and_then(|recorder| {
+            if let (Some(plan), [_, ..]) = (&execution.columns, cells) {
+                recorder.name_cells(record.fingerprint, &plan.columns);
+            }
             let place = recorder.record(record, values.keys(), cells, now, &mut worker.counters);
             if let Some(wide) = run.wide {
                 recorder.widen(wide_column(execution, wide));

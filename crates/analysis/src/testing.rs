@@ -57,6 +57,7 @@ impl Script {
             samples: Vec::new(),
             samples_dropped: 0,
             cells: Vec::new(),
+            row_columns: Vec::new(),
             pauses: Vec::new(),
             wide_columns: Vec::new(),
         };
@@ -247,22 +248,12 @@ impl Script {
             sample.values.extend(values);
             return self;
         }
-        let column = |(position, name): (usize, &&str)| {
-            let (table, label) = name.split_once('.').unwrap_or(("", name));
-            SampleColumn {
-                position: position as u16,
-                table_oid: if table.is_empty() { 0 } else { 16_384 + (text_hash(table) % 10_000) as u32 },
-                attribute: (text_hash(label) % 1_000) as i16 + 1,
-                type_oid: 23,
-                label: label.into(),
-            }
-        };
         self.part.samples.push(RowSample {
             fingerprint: record.fingerprint,
             first_record: index as u32,
             executions: 1,
             rows: rows.len() as u64,
-            columns: columns.iter().enumerate().map(column).collect(),
+            columns: sample_columns(columns),
             values: values.collect(),
         });
         self
@@ -311,6 +302,16 @@ impl Script {
         self.part.cells.extend(cells.iter().map(|it| hash(*it)));
         let record = self.part.records.last_mut().expect("a statement");
         record.cells = (start, cells.len() as u8);
+        self
+    }
+
+    /// A look-up by key, and the cells of the only row it gives.
+    pub(crate) fn look_up(&mut self, text: &str, key: i64, columns: &[&str], row: &[i64]) -> &mut Self {
+        self.keyed(text, key).cells(row);
+        let fingerprint = fingerprint(text);
+        if self.part.row_columns.iter().all(|(known, _)| *known != fingerprint) {
+            self.part.row_columns.push((fingerprint, sample_columns(columns)));
+        }
         self
     }
 
@@ -392,6 +393,21 @@ fn hash(value: i64) -> u32 {
 
 fn mix(all: u64, one: u64) -> u64 {
     (all.rotate_left(5) ^ one).wrapping_mul(0x517c_c1b7_2722_0a95)
+}
+
+/// Columns of `table.column`.
+fn sample_columns(columns: &[&str]) -> Arc<[SampleColumn]> {
+    let column = |(position, name): (usize, &&str)| {
+        let (table, label) = name.split_once('.').unwrap_or(("", name));
+        SampleColumn {
+            position: position as u16,
+            table_oid: if table.is_empty() { 0 } else { 16_384 + (text_hash(table) % 10_000) as u32 },
+            attribute: (text_hash(label) % 1_000) as i16 + 1,
+            type_oid: 23,
+            label: label.into(),
+        }
+    };
+    columns.iter().enumerate().map(column).collect()
 }
 
 fn text_hash(text: &str) -> u64 {

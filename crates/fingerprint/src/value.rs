@@ -319,15 +319,17 @@ fn radix_number(token: &[u8]) -> u32 {
     value.map_or_else(|| narrow(hash::bytes(BYTES, token)), hash_integer)
 }
 
-/// Only the hyphenated form: 32 bare hex digits are as likely a digest.
+/// With hyphens, or without: Python's drivers leave them out. A digest of 32 digits becomes bytes, too, which does no
+/// harm: it is still equal to itself only.
 fn uuid(text: &[u8]) -> Option<[u8; 16]> {
-    if text.len() != 36 {
+    if !matches!(text.len(), 32 | 36) {
         return None;
     }
+    let is_hyphenated = text.len() == 36;
     let mut bytes = [0; 16];
     let mut digits = 0;
     for (at, byte) in text.iter().enumerate() {
-        if matches!(at, 8 | 13 | 18 | 23) {
+        if is_hyphenated && matches!(at, 8 | 13 | 18 | 23) {
             if *byte != b'-' {
                 return None;
             }

@@ -9,7 +9,7 @@ use pgtally_fingerprint::Source;
 
 /// The rows a plain SELECT is about. A count of a subquery's rows is about the subquery's.
 pub(crate) fn source(select: &SelectStmt) -> Option<Source> {
-    let select = counted_subquery(select).unwrap_or(select);
+    let select = innermost(select);
     let is_plain = select.op == SetOperation::SetopNone as i32 || select.op == SetOperation::Undefined as i32;
     if !is_plain || select.from_clause.is_empty() || select.with_clause.is_some() {
         return None;
@@ -27,8 +27,16 @@ pub(crate) fn source(select: &SelectStmt) -> Option<Source> {
     Some(Source { hash, parameters: parameters(&text) })
 }
 
-/// `SELECT count(*) FROM (SELECT …) AS x` and nothing more.
-fn counted_subquery(select: &SelectStmt) -> Option<&SelectStmt> {
+/// What a count counts: the rows of a subquery, which Doctrine wraps twice.
+fn innermost(select: &SelectStmt) -> &SelectStmt {
+    (0..SUBQUERIES_MAX).fold(select, |select, _| only_subquery(select).unwrap_or(select))
+}
+
+/// Subqueries around a counted one that are looked through: nobody writes more.
+const SUBQUERIES_MAX: usize = 3;
+
+/// `SELECT … FROM (SELECT …) AS x` and nothing more.
+fn only_subquery(select: &SelectStmt) -> Option<&SelectStmt> {
     let [Node { node: Some(NodeEnum::RangeSubselect(range)) }] = select.from_clause.as_slice() else {
         return None;
     };

@@ -236,6 +236,11 @@ fn same_source(one: &str, other: &str) {
 #[test]
 fn a_count_and_its_page_have_one_source() {
     same_source(
+        "SELECT COUNT(*) AS c FROM (SELECT DISTINCT id_0 FROM (SELECT p0_.id AS id_0 FROM posts p0_ WHERE p0_.views = $1 \
+         ORDER BY p0_.id ASC) r) t",
+        "SELECT p0_.id AS id_0, p0_.title AS title_1 FROM posts p0_ WHERE p0_.views = $1 ORDER BY p0_.id ASC LIMIT $2",
+    );
+    same_source(
         "SELECT COUNT(*) AS \"__count\" FROM \"posts\" WHERE \"posts\".\"blog_id\" = $1",
         "SELECT \"posts\".\"id\", \"posts\".\"title\" FROM \"posts\" WHERE \"posts\".\"blog_id\" = $1 ORDER BY \"posts\".\"id\" LIMIT $2 OFFSET $3",
     );

@@ -177,6 +177,20 @@ impl<'a> Case<'a> {
         all.get(&fingerprint).into_iter().flatten().copied()
     }
 
+    /// Whether the members are units of work claimed from a queue: each in a transaction that has read with SKIP
+    /// LOCKED. A loop inside one such unit stays a loop.
+    pub(super) fn is_claimed_work(&self, members: &[Member<'_>]) -> bool {
+        let claims = |it: &&Member<'_>| {
+            it.statement.transaction != 0
+                && self.shape(it.statement.fingerprint).is_some_and(|known| known.facts.has_skip_locked)
+        };
+        let place = |it: &Member<'_>| (it.session, it.statement.transaction);
+        let claimed: FxHashSet<(u64, u32)> = self.members.iter().filter(claims).map(place).collect();
+        let units: FxHashSet<(u64, u32)> =
+            members.iter().map(place).filter(|place| claimed.contains(place)).collect();
+        units.len() * 2 > members.len()
+    }
+
     /// Places of the statements that write, and what.
     pub(super) fn writes(&self) -> &[(usize, Written)] {
         self.writes.get_or_init(|| {

@@ -68,7 +68,7 @@ fn judge(
         return None;
     }
     let keys = varying_keys(members, settings.list_elements_min);
-    if keys.is_empty() || has_list_key(&keys) {
+    if keys.is_empty() || has_list_key(&keys) || case.is_claimed_work(members) {
         return None;
     }
     let distinct = distinct_keys(members);

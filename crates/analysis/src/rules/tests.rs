@@ -5,6 +5,7 @@ mod exclusions;
 mod growth;
 mod hostile;
 mod kinds;
+mod nested;
 
 use crate::finding::{Detection, FindingKind};
 use crate::merge::Request;

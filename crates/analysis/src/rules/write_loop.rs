@@ -21,7 +21,8 @@ pub(super) fn find(case: &Case<'_>, group: &Group<'_>) -> Option<Draft> {
     let is_loop = are_round_trips(&members, settings.write_round_trips_min as usize)
         && members.len() * 2 >= group.members.len()
         && !has_list_key(&keys)
-        && !is_polling(&members, settings);
+        && !is_polling(&members, settings)
+        && !case.is_claimed_work(&members);
     if !is_loop {
         return None;
     }

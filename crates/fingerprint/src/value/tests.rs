@@ -46,6 +46,8 @@ fn other_values_are_their_text() {
 fn uuids_are_sixteen_bytes() {
     assert_eq!(hash_text(UUID_TEXT), hash_uuid(&UUID_BYTES));
     assert_eq!(hash_text(&UUID_TEXT.to_ascii_uppercase()), hash_uuid(&UUID_BYTES));
+    let bare: Vec<u8> = UUID_TEXT.iter().copied().filter(|byte| *byte != b'-').collect();
+    assert_eq!(hash_text(&bare), hash_uuid(&UUID_BYTES));
     assert_eq!(hash_binary(2950, &UUID_BYTES), hash_uuid(&UUID_BYTES));
     assert_eq!(hash_binary(0, &UUID_BYTES), hash_uuid(&UUID_BYTES));
     assert_ne!(hash_binary(17, &UUID_BYTES), hash_uuid(&UUID_BYTES));

@@ -21,6 +21,7 @@ fn part(key: &str, started_ms: u64) -> RequestPart {
         samples: Vec::new(),
         samples_dropped: 0,
         cells: Vec::new(),
+        row_columns: Vec::new(),
         pauses: Vec::new(),
         wide_columns: Vec::new(),
     }
