@@ -40,8 +40,17 @@ has_prometheus() {
     command -v prometheus >/dev/null && command -v promtool >/dev/null && command -v amtool >/dev/null
 }
 
+has_ruby_libraries() {
+    ruby -e 'require "active_record"; require "pg"; require "sequel"' 2>/dev/null
+}
+
+has_php_libraries() {
+    php -r 'require_once "Illuminate/Database/autoload.php"; require_once "Illuminate/Pagination/autoload.php";
+        require_once "Doctrine/ORM/autoload.php"; exit(extension_loaded("pdo_pgsql") ? 0 : 1);' >/dev/null 2>&1
+}
+
 # The packages of Debian that are missing for the named needs: build, openssl, postgresql, prometheus,
-# python, node.
+# python, node, ruby, php.
 missing_packages() {
     for need in "$@"; do
         case $need in
@@ -59,6 +68,11 @@ missing_packages() {
             node)
                 command -v node >/dev/null || echo nodejs
                 command -v npm >/dev/null || echo npm
+                ;;
+            ruby) has_ruby_libraries || echo ruby-activerecord ruby-pg ruby-sequel ;;
+            php)
+                has_php_libraries ||
+                    echo php-cli php-pgsql php-illuminate-database php-illuminate-pagination php-doctrine-orm
                 ;;
         esac
     done

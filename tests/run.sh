@@ -108,6 +108,14 @@ test_drivers() {
     add $(last_line_numbers)
 }
 
+# Pages of real libraries, labelled: prints what was found rightly, wrongly and not at all.
+# shellcheck disable=SC2046
+test_corpus() {
+    say "findings in pages of real libraries"
+    run_part corpus without_passed_checks python3 -u tests/drivers/corpus.py --pgtally "$PGTALLY"
+    add $(last_line_numbers)
+}
+
 # Dashboards, rules and alerts, checked against a running pgtally by a real Prometheus and Alertmanager.
 # shellcheck disable=SC2046
 test_monitoring() {
@@ -133,12 +141,23 @@ install_python() {
     cp tests/drivers/requirements.txt "$CACHE/venv/installed.txt"
 }
 
+node_pins() {
+    cat tests/drivers/node/package-lock.json tests/drivers/corpus/node/schema.prisma
+}
+
+# Prisma makes its client of the schema. The engine named here would be for migrations: it is never run, and without
+# a name it would be fetched.
 install_node() {
     rm -rf "$CACHE/node"
     mkdir -p "$CACHE/node" || return 1
     cp tests/drivers/node/package.json tests/drivers/node/package-lock.json "$CACHE/node/" || return 1
-    (cd "$CACHE/node" && npm ci --silent --ignore-scripts --no-fund --no-audit) || return 1
-    cp tests/drivers/node/package-lock.json "$CACHE/node/installed.json"
+    cp tests/drivers/corpus/node/schema.prisma "$CACHE/node/" || return 1
+    (
+        cd "$CACHE/node" && npm ci --silent --ignore-scripts --no-fund --no-audit &&
+            PRISMA_SCHEMA_ENGINE_BINARY=/bin/true CHECKPOINT_DISABLE=1 \
+                node node_modules/prisma/build/index.js generate --schema schema.prisma >/dev/null
+    ) || return 1
+    node_pins >"$CACHE/node/installed.txt"
 }
 
 tool_pins() {
@@ -161,7 +180,7 @@ install_packages() {
         say "installing the Python applications' packages"
         install_python || give_up "pip could not install tests/drivers/requirements.txt"
     fi
-    if ! cmp -s tests/drivers/node/package-lock.json "$CACHE/node/installed.json"; then
+    if ! node_pins | cmp -s - "$CACHE/node/installed.txt"; then
         say "installing the Node applications' packages"
         install_node || give_up "npm could not install tests/drivers/node/package.json"
     fi
@@ -192,6 +211,7 @@ find_postgresql_18() {
 mkdir -p "$LOGS" || exit 1
 require_cargo
 install_needs build openssl postgresql prometheus python node
+(install_needs ruby php) || say "going on without the libraries of Ruby and PHP"
 install_packages
 find_postgresql_18
 
@@ -206,6 +226,7 @@ if [ "$part_status" -eq 0 ]; then
     PGTALLY=${CARGO_TARGET_DIR:-$PWD/target}/debug/pgtally
     test_drivers debian
     test_drivers 18 --pg-bin "$POSTGRESQL_18"
+    test_corpus
     test_monitoring
     test_deployment
 else
