@@ -12,6 +12,7 @@ mod fail_open;
 mod findings;
 mod hostile;
 mod limits;
+mod live;
 mod operation;
 mod startup;
 mod terminated;

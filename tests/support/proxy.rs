@@ -101,6 +101,22 @@ impl TestProxy {
         (answer.status().as_u16(), body)
     }
 
+    /// The body of `GET path` while it comes.
+    #[must_use]
+    pub fn stream(&self, path: &str) -> ureq::BodyReader<'static> {
+        self.try_stream(path).expect("a stream")
+    }
+
+    /// As [`TestProxy::stream`]; an answer that is no success is an error.
+    ///
+    /// # Errors
+    /// What the admin listener has against it.
+    pub fn try_stream(&self, path: &str) -> Result<ureq::BodyReader<'static>, ureq::Error> {
+        let agent: ureq::Agent = ureq::Agent::config_builder().timeout_global(Some(DEADLINE)).build().into();
+        let answer = agent.get(format!("http://{}{path}", self.admin)).call()?;
+        Ok(answer.into_body().into_reader())
+    }
+
     /// JSON of `GET path`.
     #[must_use]
     pub fn json(&self, path: &str) -> Value {

@@ -23,7 +23,8 @@ const ALLOWED: [(&str, &[&str]); 8] = [
 /// Crates without I/O, clocks or a runtime, and what they may use of others.
 const PURE: [&str; 5] = ["analysis", "cache", "fingerprint", "parsetree", "protocol"];
 /// Crates of others that pure crates may use.
-const PURE_DEPENDENCIES: [&str; 6] = ["memchr", "pg_query", "quick_cache", "regex", "rustc-hash", "thiserror"];
+const PURE_DEPENDENCIES: [&str; 6] =
+    ["memchr", "pg_query", "quick_cache", "regex", "rustc-hash", "thiserror"];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_path_buf()

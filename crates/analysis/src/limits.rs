@@ -97,3 +97,6 @@ pub const NEW_SHAPES_MAX: usize = 4_096;
 pub const TEMPLATE_BUCKETS: usize = 256;
 /// Templates in a bucket: statements that begin with the same bytes.
 pub const TEMPLATES_PER_BUCKET: usize = 4;
+/// Statements of one worker that wait for those who listen to the live tap. A tick of a tenth of a second at 20,000
+/// statements per second makes half of it.
+pub const TAPPED_MAX: usize = 4_096;

@@ -132,6 +132,12 @@ impl SessionObserver {
         self.recording.recorder().map(PartRecorder::part).cloned()
     }
 
+    /// The part being recorded.
+    #[must_use]
+    pub fn current_part(&self) -> Option<&RequestPart> {
+        self.recording.recorder().map(PartRecorder::part)
+    }
+
     /// Transaction status, as the server told it last.
     #[must_use]
     pub const fn status(&self) -> TransactionStatus {

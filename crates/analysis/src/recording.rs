@@ -4,6 +4,7 @@
 //! the server runs statements) and *ends* with its completion.
 
 mod pauses;
+mod taps;
 
 use std::rc::Rc;
 
@@ -381,6 +382,9 @@ impl Recording {
             is_retried: false,
             is_fetched_in_pieces: false,
         };
+        if worker.tap.is_some() {
+            self.tap_counted(&record, worker);
+        }
         let recorder = self.recorder.as_deref_mut();
         let transaction = record.transaction;
         self.last_fingerprint = record.fingerprint;
@@ -483,6 +487,9 @@ impl Recording {
         worker.has_counts = true;
         worker.counters.count_query(self.database, kind, duration_ns);
         self.ended(now);
+        if worker.tap.is_some() && command != Command::Empty {
+            self.tap_control(execution, kind, mark, now, worker);
+        }
     }
 
     /// A FETCH's rows and time belong to the DECLARE of its cursor.

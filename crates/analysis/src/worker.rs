@@ -6,6 +6,7 @@ use crate::counters::{Counters, Dropped};
 use crate::record::RequestPart;
 use crate::shape::Shape;
 use crate::tagset::TagSets;
+use crate::tap::{Tap, TappedBatch};
 use crate::texts::Texts;
 
 /// How sessions are observed.
@@ -34,6 +35,8 @@ pub struct Worker {
     pub(crate) counters: Counters,
     pub(crate) parts: Vec<RequestPart>,
     pub(crate) has_counts: bool,
+    /// `None` while nobody listens.
+    pub(crate) tap: Option<Box<Tap>>,
 }
 
 impl Worker {
@@ -46,6 +49,7 @@ impl Worker {
             counters: Counters::default(),
             parts: Vec::new(),
             has_counts: false,
+            tap: None,
             settings,
         }
     }
@@ -86,5 +90,18 @@ impl Worker {
     #[must_use]
     pub fn has_news(&self) -> bool {
         self.has_counts || !self.parts.is_empty()
+    }
+
+    /// Begins or ends to keep a copy of every statement for [`Worker::take_tapped`].
+    pub fn set_tapped(&mut self, is_tapped: bool) {
+        if is_tapped != self.tap.is_some() {
+            self.tap = is_tapped.then(Box::default);
+        }
+    }
+
+    /// What was tapped since the last take.
+    #[must_use]
+    pub fn take_tapped(&mut self) -> TappedBatch {
+        self.tap.as_mut().map(|tap| tap.take()).unwrap_or_default()
     }
 }

@@ -5,6 +5,8 @@
 //! `localhost`, so that no web page can reach it through a name of its own (DNS rebinding), and browsers' requests on
 //! behalf of other pages are refused.
 
+pub(crate) mod lists;
+
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,8 +24,10 @@ use tracing::error;
 
 use crate::api::{Asker, SCHEMA_VERSION};
 use crate::config::{ConfigErrors, Reloaded};
+use crate::filter::Filter;
 use crate::limits::{API_REQUESTS_DEFAULT, API_REQUESTS_MAX, UPSTREAM_CHECK_AGE, UPSTREAM_CHECK_TIMEOUT};
 use crate::live::{Live, StartupSetting};
+use crate::lookups::{Listing, Order};
 use crate::reload::{ReloadError, Reloading};
 use crate::socket::Stream;
 
@@ -39,14 +43,17 @@ pub(crate) struct AdminState {
 /// Serves until the runtime ends.
 pub(crate) async fn serve(listener: std::net::TcpListener, state: AdminState) {
     let api = Router::new()
-        .route("/findings", get(findings))
+        .route("/findings", get(lists::findings))
         .route("/requests", get(requests))
         .route("/requests/{key}", get(request))
         .route("/config", get(config))
-        .route("/routes", get(routes))
-        .route("/statements", get(statements))
         .route("/reload", post(reload))
         .route("/reset", post(reset))
+        .route("/routes", get(lists::routes))
+        .route("/sessions", get(lists::sessions))
+        .route("/statements", get(lists::statements))
+        .route("/statements/{fingerprint}", get(lists::statement))
+        .route("/tap", get(lists::tap))
         .fallback(async || failure(StatusCode::NOT_FOUND, "no such resource; GET / lists all"))
         .layer(middleware::from_fn_with_state(state.clone(), admit));
     let routes = Router::new()
@@ -91,11 +98,14 @@ const INDEX: &str = "pgtally
 GET  /metrics                        Prometheus metrics
 GET  /livez                          the process lives
 GET  /readyz                         ready for sessions
-GET  /api/v1/findings                what is wrong, most severe first
-GET  /api/v1/requests?route=&limit=  requests and units, latest first
+GET  /api/v1/findings?filter=        what is wrong, most severe first
+GET  /api/v1/requests?route=&limit=  requests and units, latest first; also filter= and sort=
 GET  /api/v1/requests/{key}          one request with its timeline
-GET  /api/v1/routes                  what each route has cost since the start, with percentiles
-GET  /api/v1/statements              what each statement has cost since the start, with percentiles
+GET  /api/v1/routes?filter=&sort=    queries per request by route
+GET  /api/v1/sessions?filter=        sessions being relayed
+GET  /api/v1/statements?filter=      statements, most database time first; also sort=, offset=, limit=
+GET  /api/v1/statements/{fp}         one statement with its histogram and latest requests
+GET  /api/v1/tap?filter=&all=        statements as they end, as server-sent events
 GET  /api/v1/config                  every setting with value and origin, no secrets
 POST /api/v1/reload                  read the configuration anew
 POST /api/v1/reset                   forget findings and requests, keep counters
@@ -148,13 +158,12 @@ fn is_of_other_page(headers: &HeaderMap) -> bool {
     origin.as_bytes().strip_prefix(b"http://") != host
 }
 
-async fn findings(State(state): State<AdminState>) -> Response {
-    answer(state.asker.findings().await)
-}
-
 #[derive(Deserialize)]
 struct RequestsQuery {
     route: Option<String>,
+    #[serde(default)]
+    filter: String,
+    sort: Option<Order>,
     limit: Option<usize>,
 }
 
@@ -168,7 +177,15 @@ async fn requests(
     };
     let limit = query.limit.unwrap_or(API_REQUESTS_DEFAULT).min(API_REQUESTS_MAX);
     let route = query.route.filter(|route| !route.is_empty());
-    answer(state.asker.requests(route, limit).await)
+    if query.filter.is_empty() && query.sort.is_none() {
+        return answer(state.asker.requests(route, limit).await);
+    }
+    let filter = match Filter::parse(&query.filter) {
+        Ok(filter) => filter,
+        Err(error) => return failure(StatusCode::BAD_REQUEST, &error.to_string()),
+    };
+    let listing = Listing { filter, route, order: query.sort, offset: 0, limit };
+    answer(state.asker.list_requests(listing, None).await)
 }
 
 async fn request(State(state): State<AdminState>, Path(key): Path<String>) -> Response {
@@ -176,14 +193,6 @@ async fn request(State(state): State<AdminState>, Path(key): Path<String>) -> Re
         Some(None) => failure(StatusCode::NOT_FOUND, "no such request; only the latest are kept"),
         found => answer(found.flatten()),
     }
-}
-
-async fn routes(State(state): State<AdminState>) -> Response {
-    answer(state.asker.routes().await)
-}
-
-async fn statements(State(state): State<AdminState>) -> Response {
-    answer(state.asker.statements().await)
 }
 
 async fn reset(State(state): State<AdminState>) -> Response {

@@ -7,8 +7,10 @@
 //!
 //! A panic here costs requests and findings, not the proxy: it is counted, and the thread goes on without them.
 
+mod lookups;
 mod requests;
 mod shapes;
+mod taps;
 mod totals;
 mod views;
 
@@ -21,7 +23,7 @@ use std::time::Duration;
 
 use pgtally_analysis::{
     Catalog, Counters, Detection, Dropped, FindingId, FindingSettings, FindingState, FindingStore, History,
-    Moment, Request, RequestPart, Shape, evaluate,
+    Moment, Request, RequestPart, Shape, TappedBatch, evaluate,
 };
 use pgtally_fingerprint::Kind;
 use tokio::sync::{mpsc, oneshot};
@@ -30,19 +32,23 @@ use tracing::{error, info};
 
 use self::requests::{Requests, Step};
 use self::shapes::Shapes;
+use self::taps::{Surroundings, Taps};
 use self::totals::Totals;
 use self::views::severity_name;
 use crate::api::{FindingsAnswer, RequestAnswer, RequestsAnswer};
 use crate::clock::Clock;
 use crate::labels::Labels;
+use crate::lookups::Lookup;
 use crate::metrics::Metrics;
 use crate::report::shorten;
-use crate::totals::{RoutesAnswer, StatementsAnswer};
+use crate::tap::Listener;
 
 /// What a worker has observed since its last batch.
 pub(crate) struct Batch {
     pub(crate) shapes: Vec<Arc<Shape>>,
     pub(crate) parts: Vec<RequestPart>,
+    /// Nothing while nobody listens.
+    pub(crate) tapped: TappedBatch,
     /// `None` when nothing was counted.
     pub(crate) counters: Option<Counters>,
 }
@@ -50,6 +56,7 @@ pub(crate) struct Batch {
 /// A question of the API.
 pub(crate) enum Question {
     Findings(oneshot::Sender<FindingsAnswer>),
+    LookUp(Lookup),
     Request {
         key: String,
         open: Vec<RequestPart>,
@@ -62,10 +69,8 @@ pub(crate) enum Question {
         reply: oneshot::Sender<RequestsAnswer>,
     },
     Reset(oneshot::Sender<()>),
-    Routes(oneshot::Sender<RoutesAnswer>),
     /// Answered when everything before it has been counted.
     Settle(oneshot::Sender<()>),
-    Statements(oneshot::Sender<StatementsAnswer>),
 }
 
 /// What arrives at the aggregator.
@@ -74,6 +79,8 @@ pub(crate) enum Message {
     Batch(Box<Batch>),
     /// Thresholds for what is evaluated from now on.
     Settings(Box<FindingSettings>),
+    /// Somebody wants to see statements as they end.
+    Tap(Box<Listener>),
 }
 
 /// Starts the aggregator's thread. It ends when all senders are gone.
@@ -129,6 +136,7 @@ struct Aggregator {
     requests: Requests,
     catalog: Catalog,
     findings: FindingStore,
+    taps: Taps,
     /// What the rules remember of earlier requests.
     history: History,
     labels: Labels,
@@ -148,6 +156,7 @@ impl Aggregator {
             requests: Requests::default(),
             catalog: Catalog::new(),
             findings: FindingStore::new(),
+            taps: Taps::default(),
             history: History::new(),
             totals: Totals::new(),
             dropped_before: 0.0,
@@ -169,6 +178,7 @@ impl Aggregator {
         match message {
             Message::Ask(question) => self.answer(question),
             Message::Batch(batch) => self.take_in(*batch),
+            Message::Tap(listener) => self.taps.add(*listener),
             Message::Settings(settings) => {
                 self.settings = *settings;
                 self.judge(None);
@@ -184,6 +194,11 @@ impl Aggregator {
                 self.judge(None);
                 reply.send(self.findings_answer()).is_ok()
             }
+            Question::LookUp(lookup) => {
+                self.judge(None);
+                self.look_up(lookup);
+                true
+            }
             Question::Request { key, open, reply } => reply.send(self.request_answer(&key, open)).is_ok(),
             Question::Requests { route, limit, open, reply } => {
                 reply.send(self.requests_answer(route.as_deref(), limit, open)).is_ok()
@@ -192,9 +207,7 @@ impl Aggregator {
                 self.reset();
                 reply.send(()).is_ok()
             }
-            Question::Routes(reply) => reply.send(self.routes_answer()).is_ok(),
             Question::Settle(reply) => reply.send(()).is_ok(),
-            Question::Statements(reply) => reply.send(self.statements_answer()).is_ok(),
         };
     }
 
@@ -223,11 +236,26 @@ impl Aggregator {
         if let Some(counters) = &batch.counters {
             self.count(counters, now);
         }
+        if !batch.tapped.is_empty() {
+            self.show(batch.tapped);
+        }
         for part in batch.parts {
             for (request, step) in self.requests.absorb(part, now) {
                 self.take_step(&request, step, now);
             }
         }
+    }
+
+    /// Shows statements to those who listen.
+    fn show(&mut self, tapped: TappedBatch) {
+        let around = Surroundings {
+            clock: &self.clock,
+            findings: &self.findings,
+            metrics: &self.metrics,
+            shapes: &self.shapes,
+            slow_ns: self.settings.slow_ns.unwrap_or(u64::MAX),
+        };
+        self.taps.show(tapped, &around);
     }
 
     /// Does what has become due.
@@ -357,7 +385,7 @@ impl Aggregator {
             self.metrics.statement_errors.with_label_values(label).inc_by(shape.errors);
             self.metrics.statement_rows.with_label_values(label).inc_by(shape.rows);
             self.metrics.statement_seconds.with_label_values(label).inc_by(shape.duration_ns as f64 / 1e9);
-            let evicted = self.totals.count(shape);
+            let evicted = self.totals.count(shape, now);
             self.metrics.dropped_because("totals", evicted);
         }
     }

@@ -6,14 +6,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pgtally_analysis::RequestPart;
+use pgtally_fingerprint::Fingerprint;
 use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 use crate::aggregator::{Message, Question};
 use crate::clock::Clock;
+use crate::filter::{Filter, Subject};
 use crate::limits::{ANSWER_TIMEOUT, FLUSH_TIMEOUT};
+use crate::lookups::{Listing, Lookup, SessionRow, SessionsAnswer, StatementAnswer};
 use crate::metrics::Metrics;
+use crate::tap::{TapStream, TapSwitch};
 use crate::totals::{RoutesAnswer, StatementsAnswer};
 use crate::worker::{Command, WorkerHandle};
 
@@ -102,6 +106,32 @@ pub struct FindingView {
     pub request: String,
 }
 
+impl FindingView {
+    /// What a filter may ask about it.
+    pub(crate) fn subject(&self) -> Subject<'_> {
+        let texts = [&self.statement, &self.parent_statement, &self.linked_column, &self.source_location];
+        let texts = texts.into_iter().filter_map(|text| text.as_deref());
+        Subject {
+            texts: texts.chain([&*self.route, &*self.fix, self.kind, &*self.id]).collect(),
+            routes: vec![&self.route],
+            duration_ns: Some((self.wasted_ms * 1e6) as u64),
+            count: Some(self.repeat.into()),
+            rows: Some(self.rows),
+            tags: self.source_location.as_deref().into_iter().chain([self.attribution]).collect(),
+            kind: Some(self.kind),
+            severity: Some(self.severity),
+            state: Some(self.state),
+            request: Some(&self.request),
+            fingerprints: [Some(&self.fingerprint), self.parent_fingerprint.as_deref()],
+            is_duplicate: self.kind == "duplicate",
+            is_n_plus_one: self.kind.starts_with("n_plus_one"),
+            is_open: self.state != "acked",
+            is_slow: self.kind == "slow_statement",
+            ..Subject::default()
+        }
+    }
+}
+
 /// Where time went, in milliseconds.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct TimesView {
@@ -131,7 +161,9 @@ pub struct RequestsAnswer {
     pub schema_version: u32,
     /// Whether nothing was dropped since the last reset.
     pub complete: bool,
-    /// Latest first.
+    /// Requests that fit, listed or not.
+    pub total: usize,
+    /// Latest first unless asked otherwise.
     pub requests: Vec<RequestView>,
 }
 
@@ -229,6 +261,7 @@ pub(crate) struct Asker {
     pub(crate) clock: Clock,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) sink: mpsc::Sender<Message>,
+    pub(crate) taps: TapSwitch,
     pub(crate) workers: Vec<WorkerHandle>,
 }
 
@@ -243,22 +276,78 @@ impl Asker {
         self.ask(|reply| Question::Requests { route, limit, open, reply }).await
     }
 
+    /// Requests that a filter lets through, or those with one statement.
+    pub(crate) async fn list_requests(
+        &self,
+        listing: Listing,
+        fingerprint: Option<Fingerprint>,
+    ) -> Option<RequestsAnswer> {
+        let open = self.flush().await;
+        self.ask(|reply| Question::LookUp(Lookup::Requests { listing, fingerprint, open, reply })).await
+    }
+
+    pub(crate) async fn routes(&self, listing: Listing) -> Option<RoutesAnswer> {
+        self.flush().await;
+        self.ask(|reply| Question::LookUp(Lookup::Routes { listing, reply })).await
+    }
+
+    pub(crate) async fn statements(&self, listing: Listing) -> Option<StatementsAnswer> {
+        self.flush().await;
+        self.ask(|reply| Question::LookUp(Lookup::Statements { listing, reply })).await
+    }
+
+    /// `Some(None)` when there is no such statement.
+    pub(crate) async fn statement(&self, fingerprint: Fingerprint) -> Option<Option<StatementAnswer>> {
+        self.flush().await;
+        let answer = self.ask(|reply| Question::LookUp(Lookup::Statement { fingerprint, reply })).await;
+        answer.map(|answer| answer.map(|boxed| *boxed))
+    }
+
+    /// Sessions of all workers that answer in time.
+    pub(crate) async fn sessions(&self, listing: &Listing) -> SessionsAnswer {
+        self.flush().await;
+        let mut answers = Vec::with_capacity(self.workers.len());
+        for worker in &self.workers {
+            let (reply, answer) = oneshot::channel();
+            if worker.commands.try_send(Command::Sessions(reply)).is_ok() {
+                answers.push(answer);
+            }
+        }
+        let mut sessions: Vec<SessionRow> = Vec::new();
+        let mut answered = 0;
+        let collected = async {
+            for answer in answers {
+                sessions.extend(answer.await.unwrap_or_default());
+                answered += 1;
+            }
+        };
+        let _ = timeout(FLUSH_TIMEOUT, collected).await;
+        sessions.retain(|session| listing.filter.lets_through(&session.subject()));
+        sessions.sort_by_key(|session| session.session);
+        let total = sessions.len();
+        SessionsAnswer {
+            schema_version: SCHEMA_VERSION,
+            complete: answered == self.workers.len(),
+            total,
+            sessions: sessions.into_iter().skip(listing.offset).take(listing.limit).collect(),
+        }
+    }
+
+    /// Everything the filter lets through from now on; `Some(None)` when too many listen already.
+    pub(crate) async fn tap(&self, filter: Filter, wants_all: bool) -> Option<Option<TapStream>> {
+        let Some((listener, stream)) = self.taps.listen(filter, wants_all) else { return Some(None) };
+        timeout(ANSWER_TIMEOUT, self.sink.send(Message::Tap(Box::new(listener)))).await.ok()?.ok()?;
+        // Workers look at the switch with their next tick, and this is one.
+        self.flush().await;
+        Some(Some(stream))
+    }
+
     /// `Some(None)` when there is no such request.
     pub(crate) async fn request(&self, key: String) -> Option<Option<RequestAnswer>> {
         let open = self.flush().await;
         self.ask(|reply| Question::Request { key, open, reply })
             .await
             .map(|answer| answer.map(|boxed| *boxed))
-    }
-
-    pub(crate) async fn routes(&self) -> Option<RoutesAnswer> {
-        self.flush().await;
-        self.ask(Question::Routes).await
-    }
-
-    pub(crate) async fn statements(&self) -> Option<StatementsAnswer> {
-        self.flush().await;
-        self.ask(Question::Statements).await
     }
 
     pub(crate) async fn reset(&self) -> Option<()> {

@@ -61,10 +61,11 @@ impl Backlog {
 mod tests {
     use super::*;
     use crate::observe::Slot;
+    use crate::sessions::About;
 
     #[test]
     fn chunks_come_out_in_their_order_and_their_number_is_bounded() {
-        let slots = [1, 2].map(|session| Rc::new(Slot::blind(session)));
+        let slots = [1, 2].map(|session| Rc::new(Slot::blind(session, About::default())));
         let mut backlog = Backlog::default();
         for _ in 0..2 {
             let mut pushed = Vec::new();

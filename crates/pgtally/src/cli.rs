@@ -17,6 +17,7 @@ use crate::logging::{self, with_causes};
 use crate::proxy::{Proxy, Running};
 use crate::security::check_certificates;
 use crate::signals;
+use crate::tap::{self, command::TapArgs};
 
 /// Exit code of a bad configuration (`EX_USAGE` of sysexits.h).
 const EXIT_CONFIG: u8 = 64;
@@ -39,6 +40,8 @@ enum Command {
     Doctor(DoctorArgs),
     /// Relay clients to PostgreSQL and watch
     Serve(ServeArgs),
+    /// Print what a running pgtally sees, one statement a line, as JSON
+    Tap(TapArgs),
 }
 
 #[derive(Debug, Args)]
@@ -116,6 +119,7 @@ pub fn main() -> ExitCode {
             Err(code) => code,
         },
         Command::Serve(args) => serve(args),
+        Command::Tap(args) => tap::command::run(&args),
     }
 }
 

@@ -58,7 +58,26 @@ pub(crate) const UPSTREAM_CHECK_TIMEOUT: Duration = Duration::from_secs(1);
 pub(crate) const API_REQUESTS_DEFAULT: usize = 100;
 /// See [`API_REQUESTS_DEFAULT`].
 pub(crate) const API_REQUESTS_MAX: usize = 1_000;
-/// Statements whose totals are kept, each with at most 14 KiB of histogram.
-pub(crate) const TOTALS_STATEMENTS_MAX: usize = 2_000;
+/// Statements whose totals are kept, each with at most 2 KiB of histogram: as many as there are texts.
+pub(crate) const TOTALS_STATEMENTS_MAX: usize = SHAPES_MAX;
 /// Routes whose totals are kept, each with three such histograms.
 pub(crate) const TOTALS_ROUTES_MAX: usize = 500;
+/// People and programs that may listen to the live tap at once.
+pub(crate) const TAP_LISTENERS_MAX: usize = 16;
+/// Batches of events that wait for one listener; a reader half a minute behind is told what it has lost.
+pub(crate) const TAP_BATCHES_MAX: usize = 256;
+/// Events of one batch (a tenth of a second of one worker) for one listener. Nobody reads 2,500 lines per second, and
+/// writing them would cost more than relaying the statements.
+pub(crate) const TAP_EVENTS_MAX: usize = 250;
+/// Bytes of a statement's text in an event; the fingerprint leads to all of it.
+pub(crate) const TAP_TEXT_BYTES_MAX: usize = 2_000;
+/// Pairs of request and shape whose repeats are counted for listeners, before the count starts over.
+pub(crate) const TAP_REPEATS_MAX: usize = 10_000;
+/// Time after which a silent tap is written to, so that a listener that is gone is found.
+pub(crate) const TAP_HEARTBEAT: Duration = Duration::from_secs(15);
+/// Routes that a statement is known to be issued by.
+pub(crate) const ROUTES_PER_STATEMENT_MAX: usize = 10;
+/// Rows of one page or answer when the caller names no limit.
+pub(crate) const ROWS_DEFAULT: usize = 100;
+/// Rows of one page or answer at most.
+pub(crate) const ROWS_MAX: usize = 1_000;

@@ -32,7 +32,10 @@ pub(crate) const FINGERPRINT_SLOTS: usize = 100;
 pub(crate) const DATABASE_SLOTS: usize = 16;
 
 /// Why something is dropped elsewhere than in the analysis.
-const DROPPED_BY_SHELL: [&str; 4] = ["aggregator_queue", "findings", "session_blind", "totals"];
+const DROPPED_BY_SHELL: [&str; 5] =
+    ["aggregator_queue", "findings", "session_blind", DROPPED_FROM_TAP, "totals"];
+/// What was not shown to somebody who listens is missing nowhere else.
+const DROPPED_FROM_TAP: &str = "tap";
 /// Why sessions are blind for other reasons than their bytes.
 const BLIND_BY_SHELL: [&str; 4] = ["analysis_off", "panic", "replication", "startup_unknown"];
 
@@ -293,6 +296,8 @@ impl Metrics {
         let families =
             self.observations_dropped.collect().into_iter().chain(self.aggregator_restarts.collect());
         let metrics = families.flat_map(|family| family.get_metric().to_vec());
+        let is_of_tap = |label: &LabelPair| label.value() == DROPPED_FROM_TAP;
+        let metrics = metrics.filter(|metric| !metric.get_label().iter().any(is_of_tap));
         metrics.map(|metric| metric.get_counter().get_value()).sum()
     }
 

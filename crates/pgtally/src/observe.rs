@@ -6,6 +6,7 @@
 //! once, relayed as before.
 
 use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -13,13 +14,18 @@ use std::sync::Arc;
 use pgtally_analysis::{Moment, ObserverSettings, RequestPart, SessionObserver, Worker};
 use pgtally_protocol::startup::Startup;
 use pgtally_protocol::{Desync, TransactionStatus};
+use rustc_hash::FxHashMap;
 use tokio::sync::{Notify, mpsc};
 use tracing::warn;
 
 use crate::aggregator::{Batch, Message};
 use crate::backlog::{Backlog, Side};
+use crate::clock::Clock;
 use crate::limits::WAITING_PARTS_MAX;
+use crate::lookups::SessionRow;
 use crate::metrics::Metrics;
+use crate::sessions::About;
+use crate::tap::TapSwitch;
 use crate::worker::Local;
 
 /// Why a session is blind when the analysis has panicked.
@@ -35,6 +41,9 @@ pub(crate) struct Observatory {
     waiting: RefCell<Vec<RequestPart>>,
     /// Sessions with traffic since the last tick, or with an open request: the only ones a tick visits.
     active: RefCell<Vec<Rc<Slot>>>,
+    /// All sessions of the thread, for those who ask.
+    sessions: RefCell<FxHashMap<u64, Rc<Slot>>>,
+    taps: TapSwitch,
     is_ticking: Cell<bool>,
     /// Signalled when a tick is wanted and none is on its way.
     wants_tick: Arc<Notify>,
@@ -45,6 +54,7 @@ pub(crate) struct Observatory {
 /// One session's observer, shared between its session and the tick.
 pub(crate) struct Slot {
     session: u64,
+    about: About,
     state: Cell<State>,
     is_active: Cell<bool>,
     /// Boxed: a blind session keeps none of its state.
@@ -81,9 +91,10 @@ impl State {
 
 impl Slot {
     /// Of a session that is not observed.
-    pub(crate) const fn blind(session: u64) -> Self {
+    pub(crate) fn blind(session: u64, about: About) -> Self {
         Self {
             session,
+            about,
             state: Cell::new(State::Blind),
             is_active: Cell::new(false),
             observer: RefCell::new(None),
@@ -115,13 +126,15 @@ impl Slot {
 
 impl Observatory {
     /// `settings` is `None` when the analysis is switched off.
-    pub(crate) fn new(settings: Option<ObserverSettings>, wants_tick: Arc<Notify>) -> Self {
+    pub(crate) fn new(settings: Option<ObserverSettings>, wants_tick: Arc<Notify>, taps: TapSwitch) -> Self {
         Self {
             is_on: settings.is_some(),
             worker: RefCell::new(Worker::new(settings.unwrap_or_default())),
             backlog: RefCell::default(),
             waiting: RefCell::default(),
             active: RefCell::default(),
+            sessions: RefCell::default(),
+            taps,
             is_ticking: Cell::new(false),
             wants_tick,
             bytes_to_upstream: Cell::new(0),
@@ -177,6 +190,7 @@ impl Observatory {
         self.observe_waiting(metrics);
         let has_open = self.sweep(now, metrics);
         let is_handed_over = self.hand_over(sink, metrics);
+        self.worker.borrow_mut().set_tapped(self.taps.is_on());
         self.is_ticking.set(false);
         if has_open || !is_handed_over {
             self.want_tick();
@@ -229,6 +243,7 @@ impl Observatory {
             permit.send(Message::Batch(Box::new(Batch {
                 shapes: worker.take_new_shapes(),
                 parts: std::mem::take(&mut waiting),
+                tapped: worker.take_tapped(),
                 counters: worker.take_counters(),
             })));
             return true;
@@ -239,6 +254,17 @@ impl Observatory {
             metrics.dropped_because("aggregator_queue", excess as u64);
         }
         false
+    }
+
+    /// All sessions of the thread, for the API.
+    pub(crate) fn sessions(&self, clock: &Clock) -> Vec<SessionRow> {
+        let sessions = self.sessions.borrow();
+        let rows = sessions.values().map(|slot| {
+            let observer = slot.observer.borrow();
+            let part = observer.as_ref().and_then(|observer| observer.current_part());
+            slot.about.row(slot.session, slot.state.get().name(), part, clock)
+        });
+        rows.collect()
     }
 
     /// Copies of the requests that are open right now, for the API.
@@ -261,7 +287,12 @@ pub(crate) struct Observation {
 impl Observation {
     /// Begins to observe a session, or not to: a startup packet that could not be understood, a replication
     /// connection and an analysis that is off are relayed blind by design.
-    pub(crate) fn begin(session: u64, startup: Option<&Startup>, local: &Rc<Local>) -> Self {
+    pub(crate) fn begin(
+        session: u64,
+        startup: Option<&Startup>,
+        client: Option<SocketAddr>,
+        local: &Rc<Local>,
+    ) -> Self {
         let (metrics, observatory) = (&local.metrics, &local.observatory);
         let observer = match startup {
             _ if !observatory.is_on => Err("analysis_off"),
@@ -284,9 +315,14 @@ impl Observation {
         }
         let state = if observer.is_ok() { State::Active } else { State::Blind };
         metrics.session_gauge(state.name()).inc();
-        let slot =
-            Slot { state: Cell::new(state), observer: RefCell::new(observer.ok()), ..Slot::blind(session) };
-        Self { slot: Rc::new(slot), local: Rc::clone(local) }
+        let about = About::new(startup, client, local.clock.now());
+        let slot = Rc::new(Slot {
+            state: Cell::new(state),
+            observer: RefCell::new(observer.ok()),
+            ..Slot::blind(session, about)
+        });
+        observatory.sessions.borrow_mut().insert(session, Rc::clone(&slot));
+        Self { slot, local: Rc::clone(local) }
     }
 
     /// Takes note of bytes that went to the upstream.
@@ -326,6 +362,7 @@ impl Drop for Observation {
         if let Some(mut observer) = self.slot.observer.borrow_mut().take() {
             close(&mut observer, observatory);
         }
+        observatory.sessions.borrow_mut().remove(&self.slot.session);
         observatory.want_tick();
         self.local.metrics.session_gauge(self.slot.state.get().name()).dec();
     }
@@ -342,8 +379,6 @@ fn add(counter: &Cell<u64>, bytes: usize) {
 
 #[cfg(test)]
 mod tests {
-    use crate::clock::Clock;
-
     use super::*;
 
     #[test]
@@ -351,12 +386,16 @@ mod tests {
         let local = Rc::new(Local {
             clock: Clock::start(),
             metrics: Arc::new(Metrics::new().unwrap()),
-            observatory: Observatory::new(Some(ObserverSettings::default()), Arc::default()),
+            observatory: Observatory::new(
+                Some(ObserverSettings::default()),
+                Arc::default(),
+                TapSwitch::default(),
+            ),
             scratch: RefCell::default(),
         });
         let startup = Startup { major: 3, minor: 0, parameters: Vec::new() };
-        let mut sick = Observation::begin(1, Some(&startup), &local);
-        let mut healthy = Observation::begin(2, Some(&startup), &local);
+        let mut sick = Observation::begin(1, Some(&startup), None, &local);
+        let mut healthy = Observation::begin(2, Some(&startup), None, &local);
         let observatory = &local.observatory;
         observatory.look(&sick.slot, &local.metrics, |_, _| panic!("a bug in the analysis"));
         for observation in [&mut sick, &mut healthy] {

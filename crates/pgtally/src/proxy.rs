@@ -29,6 +29,7 @@ use crate::prober;
 use crate::reload::{Reloader, Reloading};
 use crate::security::certificates;
 use crate::socket::Address;
+use crate::tap::TapSwitch;
 use crate::worker::{self, Setting, WorkerHandle};
 
 /// How often a drain looks whether the last session is gone.
@@ -167,9 +168,11 @@ fn start_threads(
     let mut threads = Vec::new();
     let aggregator = aggregator::start(clock, Arc::clone(&metrics), config.findings.clone(), messages);
     threads.push(aggregator.map_err(StartError::Thread)?);
+    let taps = TapSwitch::default();
     let setting = Setting {
         clock,
         metrics: Arc::clone(&metrics),
+        taps: taps.clone(),
         observer: config.is_analysis_on.then(|| config.observer.clone()),
         sink: sink.clone(),
     };
@@ -183,7 +186,7 @@ fn start_threads(
     let first = StartupSetting::first(config, clock, Arc::clone(&metrics))?;
     let (next, live) = watch::channel(Arc::new(first));
     let reloading = Reloading::new(config, next, Arc::clone(&metrics), sink.clone());
-    let asker = Asker { clock, metrics, sink, workers: workers.clone() };
+    let asker = Asker { clock, metrics, sink, taps, workers: workers.clone() };
     let state = AdminState {
         asker: asker.clone(),
         is_draining: Arc::clone(&is_draining),

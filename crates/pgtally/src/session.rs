@@ -78,6 +78,7 @@ async fn start(
     client.tune(&setting.socket);
     let deadline = Instant::now() + setting.startup_timeout;
     let peer = client_address(&mut client, peer, setting, deadline).await?;
+    ending.client = peer;
     let received = receive(client, &setting.security, &setting.metrics, deadline).await;
     let (client, packet, startup) = match received {
         Ok((client, Opening::Cancel(packet))) => return Err(serve_cancel(client, &packet, setting).await),
@@ -148,7 +149,7 @@ pub(crate) async fn serve(started: Box<Started>, local: Rc<Local>) {
     ending.reason = match (Stream::adopt(client), Stream::adopt(upstream)) {
         (Ok(mut client), Ok(mut upstream)) => {
             drop(starting);
-            let mut observation = Observation::begin(ending.number, startup.as_ref(), &local);
+            let mut observation = Observation::begin(ending.number, startup.as_ref(), ending.client, &local);
             // An idle session should own next to nothing.
             drop(startup);
             if !prelude.is_empty() {
@@ -166,6 +167,8 @@ pub(crate) async fn serve(started: Box<Started>, local: Rc<Local>) {
 /// another word.
 pub(crate) struct Ending {
     number: u64,
+    /// Whom the connection is from; `None` on a Unix socket.
+    client: Option<SocketAddr>,
     reason: Reason,
     metrics: Arc<Metrics>,
     /// Both given up after the record is made.
@@ -179,6 +182,7 @@ impl Ending {
         metrics.connections_opened.inc();
         Self {
             number,
+            client: None,
             reason: Reason::Aborted,
             metrics: Arc::clone(metrics),
             admitted: None,

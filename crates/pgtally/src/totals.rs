@@ -1,6 +1,6 @@
 //! Totals per statement and per route since the start, as the API and the SQL console show them.
 //!
-//! Sums are exact; percentiles come from histograms with two significant digits. Deliberately absent: how they are
+//! Sums are exact; percentiles come from histograms with one or two significant digits. Deliberately absent: how they are
 //! kept (`aggregator/totals.rs`), and anything that fades.
 
 use serde::Serialize;
@@ -12,7 +12,9 @@ pub struct StatementsAnswer {
     pub schema_version: u32,
     /// Whether nothing was dropped since the last reset.
     pub complete: bool,
-    /// Most database time first.
+    /// Statements that fit, listed or not.
+    pub total: usize,
+    /// Most database time first unless asked otherwise.
     pub statements: Vec<StatementTotals>,
 }
 
@@ -31,8 +33,31 @@ pub struct StatementTotals {
     pub rows: u64,
     /// Time from sending to completion, summed.
     pub db_ms: f64,
-    /// Percentiles of that time, over the executions that were recorded.
+    /// Percentiles of that time, over the executions that were recorded; at most 7 % too high.
     pub time: Percentiles,
+    /// Its label in metrics.
+    pub kind: &'static str,
+    /// Percent of the database time of all statements listed here.
+    pub share: f64,
+    /// RFC 3339.
+    pub first_seen: String,
+    /// RFC 3339.
+    pub last_seen: String,
+    /// Whether an N+1 repeats it somewhere.
+    pub n_plus_one: bool,
+    /// Whether its 95th percentile or its mean is over the bound for slow statements.
+    pub slow: bool,
+    /// Routes that issue it, most calls first; of many, the first ones seen.
+    pub routes: Vec<RouteCalls>,
+}
+
+/// Calls of a statement by one route, as far as its requests were recorded.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct RouteCalls {
+    /// Type of the requests.
+    pub route: String,
+    /// Executions.
+    pub calls: u64,
 }
 
 /// Answer to `GET /api/v1/routes`.
@@ -42,7 +67,9 @@ pub struct RoutesAnswer {
     pub schema_version: u32,
     /// Whether nothing was dropped since the last reset.
     pub complete: bool,
-    /// Most database time first.
+    /// Routes that fit, listed or not.
+    pub total: usize,
+    /// Most database time first unless asked otherwise.
     pub routes: Vec<RouteTotals>,
 }
 
@@ -71,9 +98,17 @@ pub struct RouteTotals {
     pub db_time: Percentiles,
     /// Milliseconds from first statement to last answer.
     pub duration: Percentiles,
+    /// Most executions of one statement in a request.
+    pub similar_max: u32,
+    /// Statements that failed.
+    pub errors: u64,
+    /// Findings of the route that nobody has acknowledged.
+    pub findings: usize,
+    /// RFC 3339.
+    pub last_seen: String,
 }
 
-/// Percentiles of a distribution, each at most 1 % too high. Zero where nothing was recorded.
+/// Percentiles of a distribution, each at most 1 % too high unless said otherwise. Zero where nothing was recorded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct Percentiles {
     /// Half are below.

@@ -23,9 +23,11 @@ use tokio::time::sleep;
 use crate::aggregator::Message;
 use crate::clock::Clock;
 use crate::limits::{ACCEPTED_MAX, SCRATCH_BYTES, TICK};
+use crate::lookups::SessionRow;
 use crate::metrics::Metrics;
 use crate::observe::Observatory;
 use crate::session::{self, Started};
+use crate::tap::TapSwitch;
 
 /// What a worker needs from the rest of the process.
 #[derive(Clone)]
@@ -33,6 +35,7 @@ pub(crate) struct Setting {
     pub(crate) clock: Clock,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) observer: Option<ObserverSettings>,
+    pub(crate) taps: TapSwitch,
     pub(crate) sink: mpsc::Sender<Message>,
 }
 
@@ -51,6 +54,8 @@ pub(crate) enum Command {
     Flush(oneshot::Sender<Vec<RequestPart>>),
     /// Relay a session to its end.
     Serve(Box<Started>),
+    /// Answer with all sessions.
+    Sessions(oneshot::Sender<Vec<SessionRow>>),
     /// Look at the time: close what is over and hand it on.
     Tick,
 }
@@ -100,7 +105,7 @@ pub(crate) fn start(number: usize, setting: Setting) -> io::Result<(WorkerHandle
                 let local = Rc::new(Local {
                     clock: setting.clock,
                     metrics: setting.metrics,
-                    observatory: Observatory::new(setting.observer, wants_tick),
+                    observatory: Observatory::new(setting.observer, wants_tick, setting.taps),
                     scratch: RefCell::new(vec![0; SCRATCH_BYTES].into_boxed_slice()),
                 });
                 runtime.block_on(run(&local, receiver, &setting.sink));
@@ -124,6 +129,7 @@ async fn run(local: &Rc<Local>, mut commands: mpsc::Receiver<Command>, sink: &mp
                 let _ = reply.send(observatory.open_parts());
             }
             Command::Serve(started) => drop(spawn_local(session::serve(started, Rc::clone(local)))),
+            Command::Sessions(reply) => drop(reply.send(observatory.sessions(&local.clock))),
             Command::Tick => observatory.tick(local.clock.now(), sink, &local.metrics),
         }
     }

@@ -7,12 +7,12 @@ use std::hash::Hash;
 use std::sync::Arc;
 
 use hdrhistogram::Histogram;
-use pgtally_analysis::{Attribution, Request, ShapeCounters};
-use pgtally_fingerprint::Fingerprint;
+use pgtally_analysis::{Attribution, Moment, Recorded, Request, ShapeCounters};
+use pgtally_fingerprint::{Fingerprint, Kind};
 use rustc_hash::FxHashMap;
 
-use crate::limits::{TOTALS_ROUTES_MAX, TOTALS_STATEMENTS_MAX};
-use crate::totals::{Percentiles, RouteTotals, StatementTotals};
+use crate::limits::{ROUTES_PER_STATEMENT_MAX, TOTALS_ROUTES_MAX, TOTALS_STATEMENTS_MAX};
+use crate::totals::{Percentiles, RouteCalls, RouteTotals, StatementTotals};
 
 const NS_PER_US: u64 = 1_000;
 
@@ -28,8 +28,12 @@ impl Totals {
     }
 
     /// Adds what a worker has counted of a shape; answers with the number of entries that had to go.
-    pub(super) fn count(&mut self, shape: &ShapeCounters) -> u64 {
+    pub(super) fn count(&mut self, shape: &ShapeCounters, now: Moment) -> u64 {
         let (statement, evicted) = self.statements.entry(shape.fingerprint);
+        if statement.calls == 0 {
+            statement.first_seen = now;
+        }
+        statement.last_seen = now;
         statement.calls += shape.calls;
         statement.errors += shape.errors;
         statement.rows = statement.rows.saturating_add(shape.rows);
@@ -43,12 +47,15 @@ impl Totals {
         for record in request.records() {
             let (statement, gone) = self.statements.entry(record.statement.fingerprint);
             evicted += gone;
-            statement.time.record(record.statement.duration_ns() / NS_PER_US);
+            statement.record(request.route(), &record);
         }
         let key = (Arc::clone(request.route()), request.attribution());
         let (route, gone) = self.routes.entry(key);
         let duration_ns = request.ended().since(request.started());
         route.requests += 1;
+        route.last_seen = request.ended();
+        route.errors += request.records().filter(|it| it.statement.error.is_some()).count() as u64;
+        route.similar_max = route.similar_max.max(request.similar_max());
         route.queries = route.queries.saturating_add(request.queries());
         route.duplicates += duplicates;
         route.slow += slow;
@@ -60,77 +67,120 @@ impl Totals {
         evicted + gone
     }
 
-    /// Statements, the most expensive first.
-    pub(super) fn statements(&self, text: impl Fn(Fingerprint) -> Option<String>) -> Vec<StatementTotals> {
-        let mut all: Vec<_> = self.statements.iter().collect();
-        all.sort_by_key(|(fingerprint, it)| (std::cmp::Reverse(it.duration_ns), fingerprint.0));
-        let view = |(fingerprint, it): (&Fingerprint, &Statement)| StatementTotals {
+    /// All statements, in no order.
+    pub(super) fn statements(&self) -> impl Iterator<Item = (Fingerprint, &Statement)> {
+        self.statements.iter().map(|(fingerprint, it)| (*fingerprint, it))
+    }
+
+    /// One statement.
+    pub(super) fn statement(&self, fingerprint: Fingerprint) -> Option<&Statement> {
+        self.statements.find(&fingerprint)
+    }
+
+    /// All routes, in no order.
+    pub(super) fn routes(&self) -> impl Iterator<Item = (&(Arc<str>, Attribution), &Route)> {
+        self.routes.iter()
+    }
+}
+
+/// What one shape has cost.
+#[derive(Default)]
+pub(super) struct Statement {
+    pub(super) calls: u64,
+    pub(super) errors: u64,
+    pub(super) rows: u64,
+    pub(super) duration_ns: u64,
+    /// To 7 %: there are many statements.
+    pub(super) time: Distribution<1>,
+    pub(super) kind: Option<Kind>,
+    /// Where it is issued, with the recorded executions; at most [`ROUTES_PER_STATEMENT_MAX`].
+    pub(super) routes: Vec<(Arc<str>, u64)>,
+    pub(super) first_seen: Moment,
+    pub(super) last_seen: Moment,
+}
+
+impl Statement {
+    fn record(&mut self, route: &Arc<str>, record: &Recorded<'_>) {
+        self.kind = Some(record.statement.kind);
+        self.time.record(record.statement.duration_ns() / NS_PER_US);
+        if let Some((_, calls)) = self.routes.iter_mut().find(|(known, _)| known == route) {
+            *calls += 1;
+        } else if self.routes.len() < ROUTES_PER_STATEMENT_MAX {
+            self.routes.push((Arc::clone(route), 1));
+        }
+    }
+
+    /// Nanoseconds of the average execution.
+    pub(super) fn mean_ns(&self) -> u64 {
+        self.duration_ns / self.calls.max(1)
+    }
+
+    /// As the API shows it, without what only others know.
+    pub(super) fn totals(&self, fingerprint: Fingerprint) -> StatementTotals {
+        let mut routes = self.routes.clone();
+        routes.sort_by(|(one, calls), (other, more)| more.cmp(calls).then_with(|| one.cmp(other)));
+        let routes = routes.into_iter().map(|(route, calls)| RouteCalls { route: route.to_string(), calls });
+        StatementTotals {
             fingerprint: fingerprint.to_string(),
-            statement: text(*fingerprint),
-            calls: it.calls,
-            errors: it.errors,
-            rows: it.rows,
-            db_ms: milliseconds(it.duration_ns),
-            time: it.time.milliseconds(),
-        };
-        all.into_iter().map(view).collect()
-    }
-
-    /// Routes, the most expensive first.
-    pub(super) fn routes(&self) -> Vec<RouteTotals> {
-        let mut all: Vec<_> = self.routes.iter().collect();
-        all.sort_by(|(one_key, one), (other_key, other)| {
-            other.database_ns.cmp(&one.database_ns).then_with(|| one_key.cmp(other_key))
-        });
-        let view = |((route, attribution), it): (&(Arc<str>, Attribution), &Route)| RouteTotals {
-            route: route.to_string(),
-            attribution: attribution.name(),
-            requests: it.requests,
-            queries: it.queries,
-            duplicates: it.duplicates,
-            slow_queries: it.slow,
-            db_ms: milliseconds(it.database_ns),
-            duration_ms: milliseconds(it.duration_ns),
-            queries_per_request: it.queries_per_request.percentiles(1.0),
-            db_time: it.database_time.milliseconds(),
-            duration: it.duration.milliseconds(),
-        };
-        all.into_iter().map(view).collect()
+            calls: self.calls,
+            errors: self.errors,
+            rows: self.rows,
+            db_ms: milliseconds(self.duration_ns),
+            time: self.time.milliseconds(),
+            routes: routes.collect(),
+            ..StatementTotals::default()
+        }
     }
 }
 
+/// What the requests of one route have cost.
 #[derive(Default)]
-struct Statement {
-    calls: u64,
-    errors: u64,
-    rows: u64,
-    duration_ns: u64,
-    time: Distribution,
-}
-
-#[derive(Default)]
-struct Route {
-    requests: u64,
+pub(super) struct Route {
+    pub(super) requests: u64,
     queries: u64,
     duplicates: u64,
     slow: u64,
+    errors: u64,
+    similar_max: u32,
     database_ns: u64,
     duration_ns: u64,
-    queries_per_request: Distribution,
-    database_time: Distribution,
-    duration: Distribution,
+    queries_per_request: Distribution<2>,
+    database_time: Distribution<2>,
+    duration: Distribution<2>,
+    pub(super) last_seen: Moment,
 }
 
-/// A histogram that takes memory from its first value on: at most 14 KiB, for values up to [`VALUE_MAX`].
+impl Route {
+    /// As the API shows it, without what only others know.
+    pub(super) fn totals(&self, route: &str, attribution: Attribution) -> RouteTotals {
+        RouteTotals {
+            route: route.to_owned(),
+            attribution: attribution.name(),
+            requests: self.requests,
+            queries: self.queries,
+            duplicates: self.duplicates,
+            slow_queries: self.slow,
+            db_ms: milliseconds(self.database_ns),
+            duration_ms: milliseconds(self.duration_ns),
+            queries_per_request: self.queries_per_request.percentiles(1.0),
+            db_time: self.database_time.milliseconds(),
+            duration: self.duration.milliseconds(),
+            similar_max: self.similar_max,
+            errors: self.errors,
+            ..RouteTotals::default()
+        }
+    }
+}
+
+/// A histogram that takes memory from its first value on: at most 14 KiB for two significant digits (1 %) and 2 KiB
+/// for one (7 %), for values up to [`VALUE_MAX`].
 #[derive(Default)]
-struct Distribution(Option<Histogram<u32>>);
+pub(super) struct Distribution<const DIGITS: u8>(Option<Histogram<u32>>);
 
 /// Highest value told apart: an hour of microseconds.
 const VALUE_MAX: u64 = 3_600_000_000;
-/// Significant digits: every percentile is right to 1 %.
-const DIGITS: u8 = 2;
 
-impl Distribution {
+impl<const DIGITS: u8> Distribution<DIGITS> {
     fn record(&mut self, value: u64) {
         if self.0.is_none() {
             // Refused only for other bounds than these.
@@ -145,8 +195,21 @@ impl Distribution {
         }
     }
 
+    /// Number of values up to each of `bounds`, and above the one before; the last is of those above all.
+    pub(super) fn buckets(&self, bounds: &[u64]) -> Vec<u64> {
+        let mut buckets = vec![0; bounds.len() + 1];
+        for step in self.0.iter().flat_map(|histogram| histogram.iter_recorded()) {
+            let value = step.value_iterated_to();
+            let index = bounds.iter().position(|bound| value <= *bound).unwrap_or(bounds.len());
+            if let Some(bucket) = buckets.get_mut(index) {
+                *bucket += u64::from(step.count_at_value());
+            }
+        }
+        buckets
+    }
+
     /// Microseconds as milliseconds.
-    fn milliseconds(&self) -> Percentiles {
+    pub(super) fn milliseconds(&self) -> Percentiles {
         self.percentiles(NS_PER_US as f64)
     }
 
@@ -188,6 +251,10 @@ impl<K: Clone + Eq + Hash, V: Default> Table<K, V> {
         (before - self.entries.len()) as u64
     }
 
+    fn find(&self, key: &K) -> Option<&V> {
+        self.entries.get(key).map(|(value, _)| value)
+    }
+
     fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
         self.entries.iter().map(|(key, (value, _))| (key, value))
     }
@@ -204,7 +271,7 @@ mod tests {
 
     #[test]
     fn percentiles_are_right_to_one_percent() {
-        let mut distribution = Distribution::default();
+        let mut distribution = Distribution::<2>::default();
         assert_eq!(distribution.milliseconds(), Percentiles::default());
         for value in 1..=10_000 {
             distribution.record(value);
@@ -217,21 +284,22 @@ mod tests {
         check(found.p95, 9_500.0);
         check(found.p99, 9_900.0);
         check(found.max, 10_000.0);
+        assert_eq!(distribution.buckets(&[1_000, 20_000]), [1_000, 9_000, 0]);
     }
 
     #[test]
     fn a_distribution_is_bounded_whatever_it_is_given() {
-        let mut distribution = Distribution::default();
+        let bytes = |histogram: Option<Histogram<u32>>| {
+            histogram.map_or(0, |histogram| histogram.distinct_values() * size_of::<u32>())
+        };
+        let (mut coarse, mut fine) = (Distribution::<1>::default(), Distribution::<2>::default());
         for value in [0, 1, VALUE_MAX, u64::MAX] {
-            distribution.record(value);
+            coarse.record(value);
+            fine.record(value);
         }
-        let histogram = distribution.0.unwrap();
-        assert_eq!(histogram.len(), 4);
-        assert!(
-            histogram.distinct_values() * size_of::<u32>() <= 14 * 1024,
-            "{}",
-            histogram.distinct_values()
-        );
+        assert_eq!(fine.buckets(&[1]), [2, 2]);
+        let (coarse, fine) = (bytes(coarse.0), bytes(fine.0));
+        assert!(coarse <= 2 * 1024 && fine <= 14 * 1024, "{coarse} and {fine} bytes");
     }
 
     #[test]
@@ -242,12 +310,11 @@ mod tests {
         let mut evicted = 0;
         let flood = TOTALS_STATEMENTS_MAX as u64 * 3;
         for n in 0..flood {
-            evicted += totals.count(&shape(n)) + totals.count(&shape(7));
+            evicted += totals.count(&shape(n), Moment(n)) + totals.count(&shape(7), Moment(n));
         }
-        let statements = totals.statements(|_| None);
-        assert!(statements.len() <= TOTALS_STATEMENTS_MAX);
-        assert_eq!(evicted + statements.len() as u64, flood);
-        let kept = statements.iter().find(|it| it.fingerprint == Fingerprint(7).to_string()).unwrap();
-        assert_eq!(kept.calls, flood + 1);
+        let kept = totals.statements().count();
+        assert!(kept <= TOTALS_STATEMENTS_MAX);
+        assert_eq!(evicted + kept as u64, flood);
+        assert_eq!(totals.statement(Fingerprint(7)).unwrap().calls, flood + 1);
     }
 }

@@ -11,7 +11,6 @@ use crate::api::{
     StatementView, TimelineView, TimesView,
 };
 use crate::clock::rfc3339;
-use crate::totals::{RoutesAnswer, StatementsAnswer};
 
 impl Aggregator {
     pub(super) fn findings_answer(&self) -> FindingsAnswer {
@@ -23,23 +22,7 @@ impl Aggregator {
         }
     }
 
-    pub(super) fn routes_answer(&self) -> RoutesAnswer {
-        RoutesAnswer {
-            schema_version: SCHEMA_VERSION,
-            complete: self.is_complete(),
-            routes: self.totals.routes(),
-        }
-    }
-
-    pub(super) fn statements_answer(&self) -> StatementsAnswer {
-        StatementsAnswer {
-            schema_version: SCHEMA_VERSION,
-            complete: self.is_complete(),
-            statements: self.totals.statements(|fingerprint| self.text(fingerprint)),
-        }
-    }
-
-    fn finding_view(&self, finding: &Finding) -> FindingView {
+    pub(super) fn finding_view(&self, finding: &Finding) -> FindingView {
         let worst = &finding.worst;
         let parent = worst.parent.as_ref();
         let ends = finding.timeline.iter().map(|entry| entry.offset_ns.saturating_add(entry.duration_ns));
@@ -98,10 +81,12 @@ impl Aggregator {
         let mut requests = self.requests.all(open);
         requests.retain(|(request, _)| route.is_none_or(|route| &**request.route() == route));
         requests.sort_by(|(one, _), (two, _)| (two.started(), two.key()).cmp(&(one.started(), one.key())));
+        let total = requests.len();
         requests.truncate(limit);
         RequestsAnswer {
             schema_version: SCHEMA_VERSION,
             complete: self.is_complete(),
+            total,
             requests: requests.iter().map(|(request, is_open)| self.view(request, *is_open)).collect(),
         }
     }
@@ -117,7 +102,7 @@ impl Aggregator {
         }))
     }
 
-    fn view(&self, request: &Arc<Request>, is_open: bool) -> RequestView {
+    pub(super) fn view(&self, request: &Arc<Request>, is_open: bool) -> RequestView {
         let statements = request.summaries().into_iter().map(|summary| StatementView {
             fingerprint: summary.fingerprint.to_string(),
             statement: self.text(summary.fingerprint),
@@ -166,7 +151,7 @@ fn timeline(request: &Request) -> Vec<TimelineView> {
 }
 
 /// Milliseconds with three decimals: what is shorter than a microsecond is noise.
-fn milliseconds(nanoseconds: u64) -> f64 {
+pub(super) fn milliseconds(nanoseconds: u64) -> f64 {
     (nanoseconds as f64 / 1e3).round() / 1e3
 }
 
