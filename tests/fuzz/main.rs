@@ -1,20 +1,25 @@
 //! Drives every parser with mutated inputs: whatever comes, each ends with an answer and keeps its promises.
 //!
 //! Inputs are the corpus (`corpus/`, one file per input, named by its target) and the seeds below, changed in a few
-//! places per execution by a generator whose every run is the same. An ordinary test makes some thousand executions of
-//! each; `PGTALLY_FUZZ_EXECUTIONS=10000000` makes as many as one likes. An input that ever failed becomes a file of
-//! the corpus. The conversation and the PROXY header are driven in `e2e/hostile.rs` and `proxy_header.rs`.
+//! places per execution by a generator whose every run of one seed is the same. An ordinary test makes some thousand
+//! executions of each; `PGTALLY_FUZZ_EXECUTIONS` makes as many as one likes and `PGTALLY_FUZZ_SEED` other ones (see
+//! README.md). An input that ever failed becomes a file of the corpus.
 
 #![allow(clippy::expect_used, reason = "a test fails by panicking")]
 
+mod conversations;
+
 use std::fs;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::Path;
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
 
 use pgtally_fingerprint::{Dialect, Scan, normalize, tags};
 use pgtally_protocol::sasl::{self, ClientFinal, ClientFirst, ServerFirst};
 use pgtally_protocol::{FrameReader, startup};
 
-const EXECUTIONS: usize = 20_000;
+const EXECUTIONS: u64 = 20_000;
 /// Longest input, so that one execution takes microseconds.
 const INPUT_BYTES_MAX: usize = 1_024;
 
@@ -69,14 +74,21 @@ fn drive(name: &str, seeds: &[&[u8]], mut target: impl FnMut(&[u8])) {
         files.filter(|path| is_ours(path)).map(|path| fs::read(path).expect("a file")).collect();
     let inputs: Vec<&[u8]> = seeds.iter().copied().chain(files.iter().map(Vec::as_slice)).collect();
     inputs.iter().for_each(|input| target(input));
-    let executions = std::env::var("PGTALLY_FUZZ_EXECUTIONS").ok().and_then(|number| number.parse().ok());
-    let mut dice = Dice(0x9e37_79b9_7f4a_7c15);
-    for _ in 0..executions.unwrap_or(EXECUTIONS) {
+    let mut dice = Dice(number("PGTALLY_FUZZ_SEED").unwrap_or(0x9e37_79b9_7f4a_7c15));
+    for execution in 0..number("PGTALLY_FUZZ_EXECUTIONS").unwrap_or(EXECUTIONS) {
         let mut input = inputs[dice.roll(inputs.len())].to_vec();
         let other = inputs[dice.roll(inputs.len())];
         dice.mutate(&mut input, other);
-        target(&input);
+        // What has failed is to become a file of the corpus.
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| target(&input))) {
+            eprintln!("{name}: execution {execution} failed with {}", input.escape_ascii());
+            resume_unwind(panic);
+        }
     }
+}
+
+fn number(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok().map(|number| number.parse().expect("a number"))
 }
 
 #[test]
@@ -180,5 +192,30 @@ fn sasl_messages() {
         let _ = sasl::read_initial_response(input);
         let _ = (ClientFirst::read(input), ClientFinal::read(input), ServerFirst::read(input));
         let _ = sasl::server_signature(input);
+    });
+}
+
+#[test]
+fn proxy_headers() {
+    let seeds: [&[u8]; 6] = [
+        b"PROXY TCP4 10.0.0.7 10.0.0.1 51234 5432\r\nrest",
+        b"PROXY TCP6 2001:db8::7 2001:db8::1 51234 5432\r\nrest",
+        b"PROXY UNKNOWN ffff::1 ffff::2 1 2\r\n",
+        b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\x0a\0\0\x07\x0a\0\0\x01\xc8\x22\x15\x38rest",
+        b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x11\x0a\0\0\x07\x0a\0\0\x01\xc8\x22\x15\x38\x04\0\x02\0\0rest",
+        b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0rest",
+    ];
+    drive("proxy", &seeds, |input| {
+        let mut rest = input;
+        let answer = {
+            let header = pin!(pgtally::read_proxy_header(&mut rest));
+            // Bytes in memory are always there: one poll reads to the answer.
+            match header.poll(&mut Context::from_waker(Waker::noop())) {
+                Poll::Ready(answer) => answer,
+                Poll::Pending => panic!("it waits for bytes that never come"),
+            }
+        };
+        let taken = input.len() - rest.len();
+        assert!(answer.is_err() || taken >= 15, "a header of {taken} bytes");
     });
 }

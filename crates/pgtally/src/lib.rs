@@ -63,6 +63,7 @@ pub use config::{
 };
 pub use handover::Inherited;
 pub use proxy::{Proxy, Running, StartError, Stopper};
+pub use proxy_header::{ProxyHeaderError, read as read_proxy_header};
 pub use reload::{ReloadError, Reloader};
 pub use security::check_certificates;
 pub use socket::Address;

@@ -25,7 +25,7 @@ const V1_BYTES_MAX: usize = 107;
 
 /// Why a header was not understood.
 #[derive(Debug, Error)]
-pub(crate) enum ProxyHeaderError {
+pub enum ProxyHeaderError {
     /// The connection ended or broke in it.
     #[error("the connection ended in the header")]
     Io(#[from] io::Error),
@@ -34,10 +34,11 @@ pub(crate) enum ProxyHeaderError {
     Malformed,
 }
 
-/// Reads one header; `None` when it names no TCP client.
-pub(crate) async fn read(
-    stream: &mut (impl AsyncRead + Unpin),
-) -> Result<Option<SocketAddr>, ProxyHeaderError> {
+/// Reads one header, of at most 4 KiB, and not a byte behind it; `None` when it names no TCP client.
+///
+/// # Errors
+/// When the stream ends in it, or when it is none.
+pub async fn read(stream: &mut (impl AsyncRead + Unpin)) -> Result<Option<SocketAddr>, ProxyHeaderError> {
     // The shortest header of version 1 is longer.
     let mut header = vec![0; SIGNATURE.len()];
     stream.read_exact(&mut header).await?;
