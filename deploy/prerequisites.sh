@@ -32,6 +32,13 @@ has_libclang() {
     return 1
 }
 
+has_libpq() {
+    for library in /usr/lib/*/libpq.so.5; do
+        [ -e "$library" ] && return 0
+    done
+    return 1
+}
+
 has_venv() {
     python3 -c 'import ensurepip, venv' 2>/dev/null
 }
@@ -50,7 +57,7 @@ has_php_libraries() {
 }
 
 # The packages of Debian that are missing for the named needs: build, openssl, postgresql, prometheus,
-# python, node, ruby, php.
+# python, node, ruby, php, libpq, java.
 missing_packages() {
     for need in "$@"; do
         case $need in
@@ -73,6 +80,11 @@ missing_packages() {
             php)
                 has_php_libraries ||
                     echo php-cli php-pgsql php-illuminate-database php-illuminate-pagination php-doctrine-orm
+                ;;
+            libpq) has_libpq || echo libpq5 ;;
+            java)
+                command -v javac >/dev/null || echo default-jdk-headless
+                [ -f /usr/share/java/postgresql.jar ] || echo libpostgresql-jdbc-java
                 ;;
         esac
     done

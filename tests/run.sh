@@ -116,6 +116,16 @@ test_corpus() {
     add $(last_line_numbers)
 }
 
+# The same script of each driver, directly and through pgtally, compared byte by byte.
+# shellcheck disable=SC2046
+test_wire() {
+    say "drivers on the wire ($1)"
+    part=wire-$1
+    shift
+    run_part "$part" without_passed_checks python3 -B -u tests/drivers/wire.py --pgtally "$PGTALLY" "$@"
+    add $(last_line_numbers)
+}
+
 # Dashboards, rules and alerts, checked against a running pgtally by a real Prometheus and Alertmanager.
 # shellcheck disable=SC2046
 test_monitoring() {
@@ -210,7 +220,7 @@ find_postgresql_18() {
 
 mkdir -p "$LOGS" || exit 1
 require_cargo
-install_needs build openssl postgresql prometheus python node
+install_needs build openssl postgresql prometheus python node libpq java
 (install_needs ruby php) || say "going on without the libraries of Ruby and PHP"
 install_packages
 find_postgresql_18
@@ -227,6 +237,8 @@ if [ "$part_status" -eq 0 ]; then
     test_drivers debian
     test_drivers 18 --pg-bin "$POSTGRESQL_18"
     test_corpus
+    test_wire debian
+    test_wire 18 --pg-bin "$POSTGRESQL_18"
     test_monitoring
     test_deployment
 else

@@ -27,6 +27,7 @@ import time
 from pathlib import Path
 
 from harness import checks, scenarios, sqltext
+from harness.checks import Tally
 from harness.postgres import Postgres, StartError, find_binaries
 from harness.proxy import Proxy, ProxyError
 from harness.serverlog import ServerLog, by_request
@@ -35,24 +36,6 @@ HERE = Path(__file__).resolve().parent
 SCENARIO_SECONDS = 120
 # Findings are promised 2 s after a request's last statement; the rest is for a busy machine.
 SETTLE_SECONDS = 6
-
-
-class Tally:
-    """Counts checks and prints one line for each."""
-
-    def __init__(self, is_verbose):
-        self.passed = 0
-        self.failed = 0
-        self.is_verbose = is_verbose
-
-    def add(self, check):
-        """Prints and counts one check."""
-        if check.ok:
-            self.passed += 1
-            print(f"ok    {check.name}", flush=True)
-        else:
-            self.failed += 1
-            print(f"FAIL  {check.name}\n      {check.detail}", flush=True)
 
 
 def run_script(scenario, database_url, marker_url, announce, is_paused):

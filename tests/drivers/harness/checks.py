@@ -11,6 +11,24 @@ SLACK_SECONDS = 0.008
 STALL_SECONDS = 0.08
 
 
+class Tally:
+    """Counts checks and prints one line for each."""
+
+    def __init__(self, is_verbose=False):
+        self.passed = 0
+        self.failed = 0
+        self.is_verbose = is_verbose
+
+    def add(self, check):
+        """Prints and counts one check."""
+        if check.ok:
+            self.passed += 1
+            print(f"ok    {check.name}", flush=True)
+        else:
+            self.failed += 1
+            print(f"FAIL  {check.name}\n      {check.detail}", flush=True)
+
+
 def log_counts(announced, logged):
     """Number of the request → counted statements according to the log."""
     everything = [statement for statements in logged.values() for statement in statements]
