@@ -4,12 +4,36 @@
 //! * [`facts`]: what a statement reads and writes, as the shell finds out.
 //! * [`versions`]: when a kept answer is still what the server would say. **Start reading there.**
 //!
+//! * [`hint`] and [`policy`]: what is asked for, and what of that is allowed.
+//! * [`unit`], [`bare`](mod@bare) and [`key`]: what a client's bytes ask, and what the answer is kept under.
+//! * [`front`]: one session, followed closely enough to know what each message may commit.
+//! * [`sieve`]: takes the answers to pgtally's own messages out of the server's.
+//! * [`store`] and [`flight`]: the answers that are kept, and those on their way.
+//!
 //! Deliberately absent: sockets, clocks, threads, and any guess: what is not known goes to PostgreSQL.
 
+pub mod bare;
 pub mod catalog;
 pub mod facts;
+pub mod flight;
+pub mod front;
+pub mod hint;
+pub mod key;
+pub mod policy;
+pub mod sieve;
+pub mod store;
+pub mod unit;
 pub mod versions;
 
+pub use bare::bare;
 pub use catalog::{Catalog, CatalogRows};
 pub use facts::{BypassReason, ReadSet, StatementFacts, TableId, WriteSet};
+pub use flight::{Flights, Lead};
+pub use front::{Forgets, Front, Heard, Statement};
+pub use hint::Hint;
+pub use key::{Environment, Key, KeyRef, write_key};
+pub use policy::{Decision, Limits, Mode, Plan, Policy, Rule, Subject};
+pub use sieve::{Answer, Sieve};
+pub use store::{Entry, NewEntry, Store};
+pub use unit::{Definition, Unit};
 pub use versions::{DatabaseId, OpenCommit, Token, Versions};

@@ -1,0 +1,359 @@
+//! Follows one session closely enough to know, before a message goes out, what it may commit, and whether an answer
+//! from the cache could take its place.
+//!
+//! ```text
+//!  idle ── statement that writes ──▶ marked, forwarded ──▶ ReadyForQuery: finished, then told
+//!   │
+//!   └─ BEGIN ──▶ open ── statement that writes ──▶ remembered ── COMMIT ──▶ marked, forwarded ──▶ ReadyForQuery
+//! ```
+//!
+//! Inside a transaction that is surely open, writes are only remembered: nobody else sees them yet. Whatever is not
+//! sure (a pipeline, a procedure, a message in pieces) marks at once, and marks stay until nothing is unanswered.
+//! The names of prepared statements, and what the client believes of the unnamed one, are followed too.
+//!
+//! Deliberately absent: sockets, and what statements mean (see [`Statement`]).
+
+use pgtally_fingerprint::name_hash;
+use pgtally_protocol::frontend::{self, Bind, Parse, Target, Text};
+use pgtally_protocol::limits::PORTALS_MAX;
+use pgtally_protocol::{
+    Attachments, Conversation, Desync, Frame, FrameReader, NameHash, Step, TransactionStatus, backend,
+};
+
+use crate::facts::{StatementFacts, WriteSet};
+use crate::versions::{DatabaseId, OpenCommit, Versions};
+
+/// Which prepared statements a statement forgets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Forgets {
+    /// `DEALLOCATE ALL`, `DISCARD ALL`.
+    All,
+    /// `DEALLOCATE` or `PREPARE` of the name with this hash.
+    One(u64),
+}
+
+/// A text, as its session needs to know it.
+pub trait Statement: Clone + std::fmt::Debug {
+    /// What it may change.
+    fn facts(&self) -> &StatementFacts;
+    /// Which prepared statements it forgets.
+    fn forgets(&self) -> Option<Forgets>;
+}
+
+#[derive(Debug)]
+struct Followed<S>(std::marker::PhantomData<S>);
+
+/// A prepared statement.
+#[derive(Clone, Debug)]
+pub struct Prepared<S> {
+    /// Its text.
+    pub statement: S,
+    /// Big-endian OIDs of the declared types.
+    pub types: Box<[u8]>,
+    name_hash: u64,
+    /// Number of the session's last statement that may have redefined names, as of the definition.
+    doubts: u32,
+}
+
+impl<S: Statement> Attachments for Followed<S> {
+    type Prepared = Prepared<S>;
+    type Execution = Option<S>;
+    type Mark = ();
+}
+
+/// What a chunk from the server did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Heard {
+    /// Nothing is unanswered any more.
+    pub is_answered: bool,
+    /// A setting has changed, or may have.
+    pub is_changed: bool,
+}
+
+/// One session.
+#[derive(Debug)]
+pub struct Front<S: Statement> {
+    client: FrameReader,
+    upstream: FrameReader,
+    conversation: Conversation<Followed<S>>,
+    database: DatabaseId,
+    /// What the open transaction has written.
+    transaction: WriteSet,
+    open: OpenCommit,
+    /// The session is in a transaction block, and nothing sent since could have ended it.
+    is_surely_open: bool,
+    /// Settings, role or temporary tables may have changed since the last [`Front::take_change`].
+    is_changed: bool,
+    /// Something was written since the last [`Front::take_written`].
+    is_written: bool,
+    /// Statements so far that may have redefined names without a message.
+    doubts: u32,
+    forgets: Vec<Forgets>,
+    portals: Portals<S>,
+    is_in_message: bool,
+}
+
+impl<S: Statement> Front<S> {
+    /// A session of `database` whose startup packet has just been sent.
+    #[must_use]
+    pub fn new(database: DatabaseId) -> Self {
+        Self {
+            client: FrameReader::new(frontend::body_limit),
+            upstream: FrameReader::new(backend::body_limit),
+            conversation: Conversation::new(),
+            database,
+            transaction: WriteSet::nothing(),
+            open: OpenCommit::default(),
+            is_surely_open: false,
+            is_changed: true,
+            is_written: false,
+            doubts: 0,
+            forgets: Vec::new(),
+            portals: Portals(Vec::new()),
+            is_in_message: false,
+        }
+    }
+
+    /// Whether the server waits for the next message, outside a transaction, and the client's last one was whole.
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        self.conversation.pending() == 0
+            && self.conversation.status() == TransactionStatus::Idle
+            && !self.is_in_message
+    }
+
+    /// Whether the session is in a transaction block, as far as was heard.
+    #[must_use]
+    pub fn is_in_transaction(&self) -> bool {
+        self.conversation.status() != TransactionStatus::Idle
+    }
+
+    /// What the transaction has written, where it is surely open and nothing is unanswered: the moment for asking the
+    /// server what it has locked.
+    #[must_use]
+    pub fn held_writes(&mut self) -> Option<&mut WriteSet> {
+        let is_held = self.is_surely_open && self.conversation.pending() == 0 && !self.is_in_message;
+        is_held.then_some(&mut self.transaction)
+    }
+
+    /// The prepared statement of this name, where the server surely has it.
+    #[must_use]
+    pub fn prepared(&mut self, name: &[u8]) -> Option<&Prepared<S>> {
+        let doubts = self.doubts;
+        let prepared = self.conversation.statement(NameHash::of(name))?;
+        (prepared.doubts == doubts).then_some(&*prepared)
+    }
+
+    /// Whether settings may have changed since the last call.
+    pub fn take_change(&mut self) -> bool {
+        std::mem::take(&mut self.is_changed)
+    }
+
+    /// Whether something was written, and acknowledged, since the last call.
+    pub fn take_written(&mut self) -> bool {
+        std::mem::take(&mut self.is_written)
+    }
+
+    /// Follows `chunk`, which is about to be forwarded: marks what it may commit. `read` says what a text means.
+    ///
+    /// # Errors
+    /// Why the session cannot be followed; then everything it does from now on is unknown.
+    pub fn client(
+        &mut self,
+        mut chunk: &[u8],
+        versions: &Versions,
+        read: &mut impl FnMut(Text<'_>) -> S,
+    ) -> Result<(), Desync> {
+        let mut whole = 0;
+        let length = chunk.len();
+        while let Some(frame) = self.client.next(&mut chunk)? {
+            whole = length - chunk.len();
+            let sent = sent(&mut self.conversation, &mut self.portals, &frame, self.doubts, read)?;
+            self.note(sent, versions);
+        }
+        // What lies behind the last whole message is the beginning of another, or the middle of a long one.
+        self.is_in_message = whole < length;
+        Ok(())
+    }
+
+    fn note(&mut self, sent: Sent<S>, versions: &Versions) {
+        match sent {
+            Sent::Nothing => {}
+            Sent::Statement(statement) => {
+                if let Some(forgets) = statement.forgets() {
+                    self.forgets.push(forgets);
+                }
+                self.note_facts(statement.facts(), versions);
+            }
+            Sent::Unknown => {
+                let facts = StatementFacts::unknown(crate::BypassReason::UnknownStatement);
+                self.note_facts(&facts, versions);
+            }
+        }
+    }
+
+    fn note_facts(&mut self, facts: &StatementFacts, versions: &Versions) {
+        self.is_changed |= facts.can_change_session;
+        // What runs any SQL by itself may prepare and forget statements too.
+        self.doubts += u32::from(facts.can_change_session && facts.can_commit);
+        if !facts.writes.is_nothing() {
+            self.transaction.merge(&facts.writes);
+        }
+        if facts.can_commit {
+            self.is_surely_open = false;
+        }
+        if !self.is_surely_open && !self.transaction.is_nothing() {
+            versions.begin(self.database, &self.transaction, &mut self.open);
+        }
+    }
+
+    /// Follows `chunk`, which is about to be delivered to the client: finishes what has got its outcome.
+    ///
+    /// # Errors
+    /// As for [`Front::client`].
+    pub fn upstream(&mut self, mut chunk: &[u8], versions: &Versions) -> Result<Heard, Desync> {
+        let mut heard = Heard::default();
+        while let Some(frame) = self.upstream.next(&mut chunk)? {
+            if frame.tag == backend::PARAMETER_STATUS {
+                self.is_changed = true;
+                heard.is_changed = true;
+                continue;
+            }
+            let step = self.conversation.answer(frame.tag, frame.body)?;
+            if let Step::Ready(status) = step
+                && self.conversation.pending() == 0
+            {
+                heard.is_answered = true;
+                self.answered(status, versions);
+            }
+        }
+        Ok(heard)
+    }
+
+    fn answered(&mut self, status: TransactionStatus, versions: &Versions) {
+        self.is_written |= !self.open.is_empty();
+        if !self.open.is_empty() {
+            versions.finish(std::mem::take(&mut self.open));
+        }
+        self.is_surely_open = status != TransactionStatus::Idle;
+        if status == TransactionStatus::Idle {
+            self.portals.0.clear();
+            if !self.transaction.is_nothing() {
+                self.transaction = WriteSet::nothing();
+            }
+        }
+        for forgets in self.forgets.drain(..) {
+            self.conversation.forget_statements(|prepared| match forgets {
+                Forgets::All => true,
+                Forgets::One(name_hash) => prepared.name_hash == name_hash,
+            });
+        }
+        if self.forgets.capacity() > 16 {
+            self.forgets = Vec::new();
+        }
+        self.client.shrink();
+        self.upstream.shrink();
+    }
+
+    /// The session is over, or can no longer be followed: commits whose outcome nobody will tell.
+    pub fn into_open(self) -> OpenCommit {
+        self.open
+    }
+}
+
+/// What a client's message makes the server do.
+enum Sent<S> {
+    Nothing,
+    Statement(S),
+    Unknown,
+}
+
+fn sent<S: Statement>(
+    conversation: &mut Conversation<Followed<S>>,
+    portals: &mut Portals<S>,
+    frame: &Frame<'_>,
+    doubts: u32,
+    read: &mut impl FnMut(Text<'_>) -> S,
+) -> Result<Sent<S>, Desync> {
+    match frame.tag {
+        frontend::QUERY => {
+            let statement = read(frontend::query(frame)?);
+            conversation.query(Some(statement.clone()), ())?;
+            // It ends the unnamed statement.
+            conversation.forget_statements(|prepared| prepared.name_hash == UNNAMED);
+            return Ok(Sent::Statement(statement));
+        }
+        frontend::PARSE => {
+            let parse = Parse::read(frame)?;
+            let statement = read(parse.text);
+            let name_hash = if parse.name.is_empty() { UNNAMED } else { name_hash(parse.name) };
+            let prepared = Prepared { statement, types: parse.types.into(), name_hash, doubts };
+            conversation.parse(NameHash::of(parse.name), prepared)?;
+        }
+        frontend::BIND => {
+            let bind = Bind::read(frame)?;
+            let prepared = conversation.statement(NameHash::of(bind.statement));
+            let statement = prepared.map(|prepared| prepared.statement.clone());
+            let portal = NameHash::of(bind.portal);
+            portals.bind(portal, statement.clone());
+            conversation.bind(portal, statement)?;
+        }
+        frontend::EXECUTE => {
+            let portal = NameHash::of(frontend::execute(frame)?);
+            conversation.execute(portal, ())?;
+            return Ok(portals.statement(portal).map_or(Sent::Unknown, Sent::Statement));
+        }
+        frontend::SYNC => conversation.sync()?,
+        frontend::DESCRIBE => match frontend::target(frame)? {
+            Some(Target::Portal(name)) => conversation.describe_portal(NameHash::of(name))?,
+            Some(Target::Statement(name)) => conversation.describe_statement(NameHash::of(name))?,
+            None => {}
+        },
+        frontend::CLOSE => match frontend::target(frame)? {
+            Some(Target::Portal(name)) => {
+                portals.close(NameHash::of(name));
+                conversation.close_portal(NameHash::of(name))?;
+            }
+            Some(Target::Statement(name)) => conversation.close_statement(NameHash::of(name))?,
+            None => {}
+        },
+        frontend::FUNCTION_CALL => {
+            conversation.function_call()?;
+            return Ok(Sent::Unknown);
+        }
+        frontend::COPY_DONE | frontend::COPY_FAIL => conversation.copy_end()?,
+        _ => {}
+    }
+    Ok(Sent::Nothing)
+}
+
+/// What the portals of a session run, from their `Bind` on. What is not listed is unknown.
+#[derive(Debug)]
+struct Portals<S>(Vec<(NameHash, Option<S>)>);
+
+impl<S: Clone> Portals<S> {
+    fn bind(&mut self, name: NameHash, statement: Option<S>) {
+        let has_room = self.0.len() < PORTALS_MAX;
+        match self.0.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, known)) if name == NameHash::UNNAMED => *known = statement,
+            // The server refuses a name that is taken, unless it was closed: which of the two it has is not known.
+            Some((_, known)) => *known = None,
+            None if has_room => self.0.push((name, statement)),
+            None => {}
+        }
+    }
+
+    fn statement(&self, name: NameHash) -> Option<S> {
+        self.0.iter().find(|(known, _)| *known == name)?.1.clone()
+    }
+
+    fn close(&mut self, name: NameHash) {
+        self.0.retain(|(known, _)| *known != name);
+    }
+}
+
+/// Stands for the unnamed statement among the hashes of names.
+const UNNAMED: u64 = u64::MAX;
+
+#[cfg(test)]
+mod tests;

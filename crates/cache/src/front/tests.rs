@@ -1,0 +1,290 @@
+use std::rc::Rc;
+
+use super::*;
+use crate::facts::{BypassReason, ReadSet, TableId};
+use crate::versions::Token;
+
+const DATABASE: DatabaseId = DatabaseId(1);
+
+#[derive(Clone, Debug)]
+struct Text(Rc<(StatementFacts, Option<Forgets>)>);
+
+impl Statement for Text {
+    fn facts(&self) -> &StatementFacts {
+        &self.0.0
+    }
+
+    fn forgets(&self) -> Option<Forgets> {
+        self.0.1
+    }
+}
+
+/// What the words used here mean.
+fn read(text: pgtally_protocol::frontend::Text<'_>) -> Text {
+    let plain = StatementFacts {
+        read: Err(BypassReason::NotRead),
+        writes: WriteSet::nothing(),
+        can_commit: false,
+        can_change_session: false,
+    };
+    let (facts, forgets) = match text.bytes {
+        b"read" => (StatementFacts { read: Ok(ReadSet::of([TableId(7)])), ..plain }, None),
+        b"write" => (StatementFacts { writes: WriteSet::of([TableId(7)]), ..plain }, None),
+        b"commit" => (StatementFacts { can_commit: true, ..plain }, None),
+        b"set" => (StatementFacts { can_change_session: true, ..plain }, None),
+        b"deallocate all" => (plain, Some(Forgets::All)),
+        b"deallocate s1" => (plain, Some(Forgets::One(name_hash(b"s1")))),
+        b"begin" => (plain, None),
+        _ => (StatementFacts::unknown(BypassReason::NotParsed), None),
+    };
+    Text(Rc::new((facts, forgets)))
+}
+
+/// A session and the versions it writes to.
+struct Session {
+    front: Front<Text>,
+    versions: Versions,
+}
+
+fn message(tag: u8, body: &[u8]) -> Vec<u8> {
+    [&[tag][..], &u32::try_from(body.len() + 4).unwrap().to_be_bytes(), body].concat()
+}
+
+fn query(text: &str) -> Vec<u8> {
+    message(b'Q', &[text.as_bytes(), b"\0"].concat())
+}
+
+fn parse(name: &str, text: &str) -> Vec<u8> {
+    message(b'P', &[name.as_bytes(), b"\0", text.as_bytes(), b"\0\0\0"].concat())
+}
+
+fn run(portal: &str, statement: &str) -> Vec<u8> {
+    let bind = [portal.as_bytes(), b"\0", statement.as_bytes(), b"\0\0\0\0\0\0\0"].concat();
+    [message(b'B', &bind), execute(portal)].concat()
+}
+
+fn execute(portal: &str) -> Vec<u8> {
+    message(b'E', &[portal.as_bytes(), b"\0\0\0\0\0"].concat())
+}
+
+fn sync() -> Vec<u8> {
+    message(b'S', b"")
+}
+
+fn ready(status: u8) -> Vec<u8> {
+    message(b'Z', &[status])
+}
+
+fn done(status: u8) -> Vec<u8> {
+    [message(b'C', b"X\0"), ready(status)].concat()
+}
+
+impl Session {
+    fn new() -> Self {
+        let mut session = Self { front: Front::new(DATABASE), versions: Versions::new() };
+        session.hear(&[message(b'R', &[0; 4]), ready(b'I')].concat());
+        session
+    }
+
+    fn send(&mut self, bytes: &[u8]) {
+        self.front.client(bytes, &self.versions, &mut read).unwrap();
+    }
+
+    fn hear(&mut self, bytes: &[u8]) -> Heard {
+        self.front.upstream(bytes, &self.versions).unwrap()
+    }
+
+    /// The words of the table; `None` while it is dirty.
+    fn token(&self) -> Option<Token> {
+        self.versions.token(DATABASE, Some(&ReadSet::of([TableId(7)])), &[])
+    }
+
+    fn is_dirty(&self) -> bool {
+        self.token().is_none()
+    }
+
+    fn exchange(&mut self, bytes: &[u8], status: u8) {
+        self.send(bytes);
+        self.hear(&done(status));
+    }
+}
+
+#[test]
+fn an_autocommitted_write_is_dirty_until_its_outcome() {
+    for group in [query("write"), [parse("", "write"), run("", ""), sync()].concat()] {
+        let mut session = Session::new();
+        let before = session.token().unwrap();
+        session.send(&group);
+        assert!(session.is_dirty() && !session.front.is_quiet());
+        for answer in [message(b'1', b""), message(b'2', b"")] {
+            if group[0] == b'P' {
+                session.hear(&answer);
+            }
+        }
+        session.hear(&message(b'C', b"UPDATE 1\0"));
+        assert!(session.is_dirty());
+        assert!(session.hear(&ready(b'I')).is_answered);
+        assert!(!session.is_dirty() && !session.versions.is_current(&before));
+        assert!(session.front.is_quiet() && session.front.take_written());
+    }
+}
+
+#[test]
+fn a_transaction_is_dirty_from_its_commit_on() {
+    let mut session = Session::new();
+    let before = session.token().unwrap();
+    session.exchange(&query("begin"), b'T');
+    assert!(!session.front.is_quiet());
+    session.exchange(&query("write"), b'T');
+    assert!(session.versions.is_current(&before));
+    session.send(&query("commit"));
+    assert!(session.is_dirty());
+    session.hear(&done(b'I'));
+    assert!(!session.is_dirty() && !session.versions.is_current(&before));
+    // Nothing of it is left.
+    let after = session.token().unwrap();
+    session.exchange(&query("begin"), b'T');
+    session.exchange(&query("commit"), b'I');
+    assert!(session.versions.is_current(&after));
+}
+
+#[test]
+fn a_transaction_that_is_rolled_back_changes_nothing() {
+    let mut session = Session::new();
+    let before = session.token().unwrap();
+    for (text, status) in [("begin", b'T'), ("write", b'T'), ("begin", b'I')] {
+        session.exchange(&query(text), status);
+    }
+    assert!(session.versions.is_current(&before));
+    // Nor does a transaction after it inherit its writes.
+    session.exchange(&query("begin"), b'T');
+    session.exchange(&query("commit"), b'I');
+    assert!(session.versions.is_current(&before));
+}
+
+#[test]
+fn a_chained_commit_is_one() {
+    let mut session = Session::new();
+    session.exchange(&query("begin"), b'T');
+    session.exchange(&query("write"), b'T');
+    let before = session.token().unwrap();
+    session.exchange(&query("commit"), b'T');
+    assert!(!session.is_dirty() && !session.versions.is_current(&before));
+}
+
+#[test]
+fn pipelines_are_dirty_from_the_first_write_to_the_last_answer() {
+    let mut session = Session::new();
+    let statements = ["begin", "write", "commit", "read"];
+    let groups: Vec<u8> =
+        statements.iter().flat_map(|text| [parse("", text), run("", ""), sync()].concat()).collect();
+    session.send(&groups);
+    assert!(session.is_dirty());
+    let completion = [message(b'1', b""), message(b'2', b""), message(b'C', b"X\0")].concat();
+    for status in [b'T', b'T', b'I'] {
+        session.hear(&[completion.clone(), ready(status)].concat());
+        assert!(session.is_dirty());
+    }
+    session.hear(&[completion, ready(b'I')].concat());
+    assert!(!session.is_dirty());
+}
+
+#[test]
+fn a_write_behind_a_commit_in_one_group_is_marked() {
+    let mut session = Session::new();
+    session.exchange(&query("begin"), b'T');
+    for text in ["commit", "write"] {
+        session.send(&[parse("", text), run("", "")].concat());
+    }
+    assert!(session.is_dirty());
+}
+
+#[test]
+fn a_portal_bound_earlier_commits_when_it_is_executed() {
+    let mut session = Session::new();
+    session.exchange(&query("begin"), b'T');
+    session.exchange(&query("write"), b'T');
+    session.send(&[parse("", "commit"), message(b'B', b"p\0\0\0\0\0\0\0\0"), sync()].concat());
+    session.hear(&[message(b'1', b""), message(b'2', b""), ready(b'T')].concat());
+    assert!(!session.is_dirty());
+    session.send(&[execute("p"), sync()].concat());
+    assert!(session.is_dirty());
+}
+
+#[test]
+fn what_is_not_known_writes_everything() {
+    for message in [query("do"), run("", "nobody"), execute("nobody"), message(b'F', &[0; 10])] {
+        let mut session = Session::new();
+        session.send(&message);
+        assert!(session.is_dirty(), "{message:?}");
+        assert!(session.front.take_change());
+    }
+}
+
+#[test]
+fn a_session_that_ends_keeps_its_unknown_outcome_dirty() {
+    let mut session = Session::new();
+    session.send(&query("write"));
+    let Session { front, versions } = session;
+    let open = front.into_open();
+    let reads = ReadSet::of([TableId(7)]);
+    assert!(versions.token(DATABASE, Some(&reads), &[]).is_none());
+    versions.finish(open);
+    assert!(versions.token(DATABASE, Some(&reads), &[]).is_some());
+}
+
+#[test]
+fn statements_are_known_while_the_server_has_them() {
+    let mut session = Session::new();
+    let define = [parse("s1", "read"), parse("s2", "read"), sync()].concat();
+    session.send(&define);
+    session.hear(&[message(b'1', b""), message(b'1', b""), ready(b'I')].concat());
+    assert!(session.front.prepared(b"s1").is_some());
+    session.exchange(&query("deallocate s1"), b'I');
+    assert!(session.front.prepared(b"s1").is_none() && session.front.prepared(b"s2").is_some());
+    // A function may have run any SQL.
+    session.exchange(&query("do"), b'I');
+    assert!(session.front.prepared(b"s2").is_none());
+    session.exchange(&query("deallocate all"), b'I');
+    session.send(&run("", "s2"));
+    assert!(session.is_dirty(), "a statement that is gone is unknown");
+    // One that failed was never there.
+    let mut session = Session::new();
+    session.send(&[parse("s1", "read"), sync()].concat());
+    session.hear(&[message(b'E', b"SERROR\0C42601\0\0"), ready(b'I')].concat());
+    assert!(session.front.prepared(b"s1").is_none());
+}
+
+#[test]
+fn the_unnamed_statement_ends_with_a_query() {
+    let mut session = Session::new();
+    session.send(&[parse("", "read"), sync()].concat());
+    session.hear(&[message(b'1', b""), ready(b'I')].concat());
+    assert!(session.front.prepared(b"").is_some());
+    session.exchange(&query("read"), b'I');
+    assert!(session.front.prepared(b"").is_none());
+}
+
+#[test]
+fn changes_of_settings_are_noticed() {
+    let mut session = Session::new();
+    assert!(session.front.take_change(), "nothing is known at the beginning");
+    session.exchange(&query("read"), b'I');
+    assert!(!session.front.take_change());
+    session.exchange(&query("set"), b'I');
+    assert!(session.front.take_change());
+    assert!(session.hear(&message(b'S', b"TimeZone\0UTC\0")).is_changed);
+    assert!(session.front.take_change());
+}
+
+#[test]
+fn a_message_in_pieces_is_not_quiet() {
+    let mut session = Session::new();
+    let bytes = query("write");
+    session.send(&bytes[..7]);
+    assert!(!session.front.is_quiet() && !session.is_dirty());
+    session.send(&bytes[7..]);
+    assert!(session.is_dirty());
+    session.hear(&done(b'I'));
+    assert!(session.front.is_quiet());
+}

@@ -1,0 +1,225 @@
+//! Takes the answers to pgtally's own messages out of what the server says, before the client sees it.
+//!
+//! Two kinds of messages are pgtally's own: one that restores what the client believes of the unnamed statement, whose
+//! answer is one frame, and a group that asks something and ends with `Sync`. What the server says on its own account
+//! (notices, notifications, changed parameters) goes to the client at all times, and so does the FATAL error with
+//! which a server leaves.
+
+use pgtally_protocol::backend;
+
+/// Bytes kept of the answer to a question; a longer one counts as none.
+const ANSWER_BYTES_MAX: usize = 64 * 1024;
+const HEADER_BYTES: usize = 5;
+/// `NoticeResponse` and `NotificationResponse`.
+const NOTICE: u8 = b'N';
+const NOTIFICATION: u8 = b'A';
+
+/// What is expected of the server's next frames.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Expected {
+    /// Nothing of ours.
+    #[default]
+    Nothing,
+    /// The answer to a restoring message.
+    One,
+    /// Everything up to `ReadyForQuery`.
+    Group,
+}
+
+/// Answer to a question.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Answer {
+    /// Body of its only row; empty without one.
+    pub row: Vec<u8>,
+    /// It was an error, too long, or more than one row.
+    pub is_failed: bool,
+}
+
+/// One session's sieve.
+#[derive(Debug, Default)]
+pub struct Sieve {
+    expected: Expected,
+    header: [u8; HEADER_BYTES],
+    header_bytes: usize,
+    remaining: usize,
+    is_ours: bool,
+    /// Of a frame of ours, as far as it is kept.
+    body: Vec<u8>,
+    answer: Answer,
+}
+
+impl Sieve {
+    /// Whether a chunk has to go through [`Sieve::sift`].
+    #[must_use]
+    pub fn is_expecting(&self) -> bool {
+        self.expected != Expected::Nothing
+    }
+
+    /// A message was sent in front of the client's, whose answer is one frame. Only while nothing is unanswered.
+    pub fn expect_one(&mut self) {
+        self.expected = Expected::One;
+    }
+
+    /// A group was sent. Only while nothing is unanswered.
+    pub fn expect_group(&mut self) {
+        self.expected = Expected::Group;
+        self.answer = Answer::default();
+    }
+
+    /// Appends to `out` what of `chunk` is for the client, and answers a question once it is complete.
+    pub fn sift(&mut self, mut chunk: &[u8], out: &mut Vec<u8>) -> Option<Answer> {
+        let mut answer = None;
+        while !chunk.is_empty() {
+            if !self.is_expecting() && self.remaining == 0 && self.header_bytes == 0 {
+                out.extend_from_slice(chunk);
+                break;
+            }
+            if self.remaining == 0 && self.header_bytes < HEADER_BYTES {
+                self.take_header(&mut chunk, out);
+            } else {
+                self.take_body(&mut chunk, out);
+            }
+            if self.header_bytes == HEADER_BYTES && self.remaining == 0 {
+                self.header_bytes = 0;
+                answer = self.end_of_frame(out).or(answer);
+            }
+        }
+        answer
+    }
+
+    fn take_header(&mut self, chunk: &mut &[u8], out: &mut Vec<u8>) {
+        let (taken, rest) = chunk.split_at(chunk.len().min(HEADER_BYTES - self.header_bytes));
+        *chunk = rest;
+        for byte in taken {
+            if let Some(place) = self.header.get_mut(self.header_bytes) {
+                *place = *byte;
+            }
+            self.header_bytes += 1;
+        }
+        if self.header_bytes < HEADER_BYTES {
+            return;
+        }
+        let [tag, length @ ..] = self.header;
+        self.remaining = (u32::from_be_bytes(length) as usize).saturating_sub(4);
+        let is_spontaneous = matches!(tag, NOTICE | NOTIFICATION | backend::PARAMETER_STATUS);
+        self.is_ours = match self.expected {
+            Expected::Nothing => false,
+            Expected::One => matches!(tag, backend::PARSE_COMPLETE | backend::CLOSE_COMPLETE),
+            Expected::Group => !is_spontaneous,
+        };
+        if self.expected == Expected::One && !is_spontaneous {
+            // An error is what the client's own message gets: the server skips it.
+            self.expected = Expected::Nothing;
+        }
+        self.body.clear();
+        if !self.is_ours {
+            out.extend_from_slice(&self.header);
+        }
+    }
+
+    fn take_body(&mut self, chunk: &mut &[u8], out: &mut Vec<u8>) {
+        let (taken, rest) = chunk.split_at(chunk.len().min(self.remaining));
+        *chunk = rest;
+        self.remaining -= taken.len();
+        if !self.is_ours {
+            out.extend_from_slice(taken);
+        } else if self.body.len() + taken.len() <= ANSWER_BYTES_MAX {
+            self.body.extend_from_slice(taken);
+        } else {
+            self.answer.is_failed = true;
+        }
+    }
+
+    fn end_of_frame(&mut self, out: &mut Vec<u8>) -> Option<Answer> {
+        if !std::mem::take(&mut self.is_ours) {
+            return None;
+        }
+        let [tag, ..] = self.header;
+        match tag {
+            backend::READY_FOR_QUERY => {
+                self.expected = Expected::Nothing;
+                self.body = Vec::new();
+                self.answer.is_failed |= self.answer.row.is_empty();
+                if self.answer.is_failed {
+                    self.answer.row = Vec::new();
+                }
+                return Some(std::mem::take(&mut self.answer));
+            }
+            backend::ERROR_RESPONSE => {
+                self.answer.is_failed = true;
+                if backend::ErrorFields::read(&self.body).is_fatal {
+                    out.extend_from_slice(&self.header);
+                    out.extend_from_slice(&self.body);
+                }
+            }
+            backend::DATA_ROW if self.answer.row.is_empty() => {
+                self.answer.row = std::mem::take(&mut self.body)
+            }
+            backend::DATA_ROW => self.answer.is_failed = true,
+            _ => {}
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(tag: u8, body: &[u8]) -> Vec<u8> {
+        [&[tag][..], &u32::try_from(body.len() + 4).unwrap().to_be_bytes(), body].concat()
+    }
+
+    /// What reaches the client, and the answer, whatever the chunks.
+    fn sift(expect: fn(&mut Sieve), stream: &[u8]) -> (Vec<u8>, Option<Answer>) {
+        let mut results = Vec::new();
+        for size in [1, 2, 3, 7, stream.len()] {
+            let mut sieve = Sieve::default();
+            expect(&mut sieve);
+            let (mut out, mut answer) = (Vec::new(), None);
+            for chunk in stream.chunks(size) {
+                answer = sieve.sift(chunk, &mut out).or(answer);
+            }
+            results.push((out, answer));
+        }
+        assert!(results.windows(2).all(|pair| pair[0] == pair[1]), "{results:?}");
+        results.remove(0)
+    }
+
+    #[test]
+    fn a_group_is_taken_out_and_what_the_server_says_by_itself_stays() {
+        let notice = message(b'N', b"SNOTICE\0\0");
+        let parameter = message(b'S', b"TimeZone\0UTC\0");
+        let row = message(b'D', b"\0\x01\0\0\0\x01x");
+        let group = [message(b'1', b""), message(b'2', b""), notice.clone(), row, parameter.clone()].concat();
+        let group = [group, message(b'C', b"SELECT 1\0"), message(b'3', b""), message(b'Z', b"I")].concat();
+        let behind = message(b'A', b"\0\0\0\x01channel\0\0");
+        let (out, answer) = sift(Sieve::expect_group, &[group, behind.clone()].concat());
+        assert_eq!(out, [notice, parameter, behind].concat());
+        assert_eq!(answer, Some(Answer { row: b"\0\x01\0\0\0\x01x".to_vec(), is_failed: false }));
+    }
+
+    #[test]
+    fn an_error_fails_the_answer_and_a_fatal_one_reaches_the_client() {
+        let error = message(b'E', b"SERROR\0VERROR\0C42501\0\0");
+        let (out, answer) = sift(Sieve::expect_group, &[error, message(b'Z', b"I")].concat());
+        assert!(out.is_empty() && answer.unwrap().is_failed);
+        let fatal = message(b'E', b"SFATAL\0VFATAL\0C57P01\0\0");
+        assert_eq!(sift(Sieve::expect_group, &fatal), (fatal.clone(), None));
+        let long = message(b'D', &vec![b'x'; ANSWER_BYTES_MAX + 1]);
+        let (out, answer) = sift(Sieve::expect_group, &[long, message(b'Z', b"I")].concat());
+        assert!(out.is_empty() && answer.unwrap().is_failed);
+    }
+
+    #[test]
+    fn one_answer_is_taken_out_unless_it_is_an_error() {
+        let rest = [message(b'2', b""), message(b'C', b"SELECT 0\0"), message(b'Z', b"I")].concat();
+        let notice = message(b'N', b"SNOTICE\0\0");
+        for own in [message(b'1', b""), message(b'3', b"")] {
+            let stream = [notice.clone(), own, rest.clone()].concat();
+            assert_eq!(sift(Sieve::expect_one, &stream), ([notice.clone(), rest.clone()].concat(), None));
+        }
+        let error = [message(b'E', b"SERROR\0C42P01\0\0"), message(b'Z', b"I")].concat();
+        assert_eq!(sift(Sieve::expect_one, &error), (error.clone(), None));
+    }
+}
