@@ -53,7 +53,7 @@ pub struct Observed {
     pub route: Arc<str>,
     /// How it was recognised.
     pub attribution: Attribution,
-    /// Counted statements.
+    /// Counted statements, told apart in `statements` or not.
     pub queries: u64,
     /// Statements that repeat an earlier one with equal parameters.
     pub duplicates: u32,
@@ -74,6 +74,8 @@ pub struct RouteBaseline {
     pub repeat_max: u32,
     /// Repeats of equal statements in any of them.
     pub duplicates_max: u32,
+    /// Statements that were counted and not told apart: requests with very many record only the first ones.
+    pub unrecorded: u64,
     /// Nanoseconds of all their statements.
     pub database_ns: u64,
     /// Nanoseconds of the statements of the one that took most.
@@ -249,8 +251,10 @@ impl Baseline {
 impl RouteBaseline {
     fn note(&mut self, observed: &Observed) {
         let repeats = observed.statements.iter().map(|it| it.count).max().unwrap_or(0);
+        let recorded = observed.statements.iter().map(|it| u64::from(it.count)).sum();
         self.requests += 1;
         self.queries.add(observed.queries, 1);
+        self.unrecorded += observed.queries.saturating_sub(recorded);
         self.repeat_max = self.repeat_max.max(repeats);
         self.duplicates_max = self.duplicates_max.max(observed.duplicates);
         self.database_ns = self.database_ns.saturating_add(observed.database_ns);
@@ -260,6 +264,7 @@ impl RouteBaseline {
     fn absorb(&mut self, other: &RouteBaseline) {
         self.requests += other.requests;
         self.queries.absorb(&other.queries);
+        self.unrecorded += other.unrecorded;
         self.repeat_max = self.repeat_max.max(other.repeat_max);
         self.duplicates_max = self.duplicates_max.max(other.duplicates_max);
         self.database_ns = self.database_ns.saturating_add(other.database_ns);

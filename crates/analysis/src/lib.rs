@@ -33,7 +33,7 @@ mod worker;
 #[cfg(test)]
 mod testing;
 
-pub use acks::{Ack, Acks};
+pub use acks::{Ack, Acks, is_like};
 pub use baseline::{
     Baseline, BaselineLimits, Change, Comparison, CountDistribution, CountRange, Observed, ParentLink,
     RouteBaseline, RouteChange, RouteKey, StatementBaseline, StatementChange, Tolerance, abbreviated,

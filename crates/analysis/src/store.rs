@@ -103,11 +103,18 @@ pub struct Absorbed {
     pub counted: Vec<FindingId>,
 }
 
-/// Every finding since the start or the last reset, at most [`FINDINGS_MAX`].
-#[derive(Debug, Default)]
+/// Every finding since the start or the last reset, at most [`FINDINGS_MAX`] unless told otherwise.
+#[derive(Debug)]
 pub struct FindingStore {
     findings: FxHashMap<FindingId, Finding>,
+    most: usize,
     evicted: u64,
+}
+
+impl Default for FindingStore {
+    fn default() -> Self {
+        Self::with_room(FINDINGS_MAX)
+    }
 }
 
 impl FindingStore {
@@ -115,6 +122,12 @@ impl FindingStore {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// A store that keeps `most` findings: a test run has many routes, and ends.
+    #[must_use]
+    pub fn with_room(most: usize) -> Self {
+        Self { findings: FxHashMap::default(), most, evicted: 0 }
     }
 
     /// Takes what the rules found in `request`, at `now` (Unix seconds).
@@ -187,7 +200,7 @@ impl FindingStore {
         self.findings.is_empty()
     }
 
-    /// Findings given up because of [`FINDINGS_MAX`], since the start.
+    /// Findings given up because there was no room, since the start.
     #[must_use]
     pub fn evicted(&self) -> u64 {
         self.evicted
@@ -200,7 +213,7 @@ impl FindingStore {
 
     /// Gives up the least severe finding, of these the one not seen for longest.
     fn make_room(&mut self) {
-        if self.findings.len() < FINDINGS_MAX {
+        if self.findings.len() < self.most {
             return;
         }
         let weight = |it: &Finding| (it.worst.severity, it.last_seen, Reverse(it.worst.id));

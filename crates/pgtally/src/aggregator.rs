@@ -7,6 +7,7 @@
 //!
 //! A panic here costs requests and findings, not the proxy: it is counted, and the thread goes on without them.
 
+mod capturing;
 mod lookups;
 mod requests;
 mod shapes;
@@ -26,10 +27,13 @@ use pgtally_analysis::{
     Moment, Request, RequestPart, Shape, TappedBatch, evaluate,
 };
 use pgtally_fingerprint::Kind;
+use pgtally_report::Capture;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 use tracing::{error, info};
 
+use self::capturing::Collector;
+pub(crate) use self::capturing::WarmUp;
 use self::requests::{Requests, Step};
 use self::shapes::Shapes;
 use self::taps::{Surroundings, Taps};
@@ -55,6 +59,11 @@ pub(crate) struct Batch {
 
 /// A question of the API.
 pub(crate) enum Question {
+    /// Everything collected since [`Message::Collect`], with what is still open: as if all requests were over.
+    Capture {
+        open: Vec<RequestPart>,
+        reply: oneshot::Sender<Capture>,
+    },
     Findings(oneshot::Sender<FindingsAnswer>),
     LookUp(Lookup),
     Request {
@@ -77,6 +86,8 @@ pub(crate) enum Question {
 pub(crate) enum Message {
     Ask(Question),
     Batch(Box<Batch>),
+    /// Collect every request from here on, for a capture.
+    Collect(WarmUp),
     /// Thresholds for what is evaluated from now on.
     Settings(Box<FindingSettings>),
     /// Somebody wants to see statements as they end.
@@ -139,6 +150,8 @@ struct Aggregator {
     taps: Taps,
     /// What the rules remember of earlier requests.
     history: History,
+    /// What a capture is made of, when one was asked for.
+    collector: Option<Collector>,
     labels: Labels,
     totals: Totals,
     /// What had been dropped at the last reset.
@@ -158,6 +171,7 @@ impl Aggregator {
             findings: FindingStore::new(),
             taps: Taps::default(),
             history: History::new(),
+            collector: None,
             totals: Totals::new(),
             dropped_before: 0.0,
         }
@@ -169,6 +183,7 @@ impl Aggregator {
         self.requests = Requests::default();
         self.catalog = Catalog::new();
         self.findings = FindingStore::new();
+        self.go_on_collecting();
         self.history = History::new();
         self.dropped_before = 0.0;
         self.show_open_findings();
@@ -178,6 +193,7 @@ impl Aggregator {
         match message {
             Message::Ask(question) => self.answer(question),
             Message::Batch(batch) => self.take_in(*batch),
+            Message::Collect(warm_up) => self.collect(warm_up),
             Message::Tap(listener) => self.taps.add(*listener),
             Message::Settings(settings) => {
                 self.settings = *settings;
@@ -190,6 +206,7 @@ impl Aggregator {
     fn answer(&mut self, question: Question) {
         // A caller that stopped waiting is no error.
         let _ = match question {
+            Question::Capture { open, reply } => reply.send(self.capture(open)).is_ok(),
             Question::Findings(reply) => {
                 self.judge(None);
                 reply.send(self.findings_answer()).is_ok()
@@ -264,6 +281,7 @@ impl Aggregator {
         while let Some((request, step)) = self.requests.take_due(now) {
             self.take_step(&request, step, now);
         }
+        self.collect_closed();
     }
 
     fn take_step(&mut self, request: &Arc<Request>, step: Step, now: Moment) {

@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use pgtally_analysis::RequestPart;
 use pgtally_fingerprint::Fingerprint;
+use pgtally_report::Capture;
 use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
-use crate::aggregator::{Message, Question};
+use crate::aggregator::{Message, Question, WarmUp};
 use crate::clock::Clock;
 use crate::filter::{Filter, Subject};
 use crate::limits::{ANSWER_TIMEOUT, FLUSH_TIMEOUT};
@@ -348,6 +349,18 @@ impl Asker {
         self.ask(|reply| Question::Request { key, open, reply })
             .await
             .map(|answer| answer.map(|boxed| *boxed))
+    }
+
+    /// Begins to collect requests for [`Asker::capture`].
+    pub(crate) async fn collect(&self, warm_up: WarmUp) -> Option<()> {
+        self.sink.send(Message::Collect(warm_up)).await.ok()?;
+        self.ask(Question::Settle).await
+    }
+
+    /// Everything collected until now. What goes on is taken as far as it has come.
+    pub(crate) async fn capture(&self) -> Option<Capture> {
+        let open = self.flush().await;
+        self.ask(|reply| Question::Capture { open, reply }).await
     }
 
     pub(crate) async fn reset(&self) -> Option<()> {

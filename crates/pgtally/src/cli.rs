@@ -1,6 +1,7 @@
 //! The command line: what was asked for, and exit codes. See `signals.rs` for what happens while it runs.
 //!
-//! Exit codes: 0 fine, 1 anything else, 2 usage, 64 bad configuration.
+//! Exit codes: 0 fine, 1 anything else, 2 usage, 64 bad configuration; of judged captures 10 over budget or new
+//! finding, 11 incomplete; `run` ends with its program's own failure.
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -15,6 +16,7 @@ use crate::doctor;
 use crate::handover::{Inherited, Program};
 use crate::logging::{self, with_causes};
 use crate::proxy::{Proxy, Running};
+use crate::run::{self, RunArgs};
 use crate::security::check_certificates;
 use crate::signals;
 use crate::tap::{self, command::TapArgs};
@@ -38,6 +40,8 @@ enum Command {
     Demo(DemoArgs),
     /// Look at what a configuration needs: upstream, TLS, limits, and whether traffic passes
     Doctor(DoctorArgs),
+    /// Run a program, such as a test suite, and say what its requests did to the database
+    Run(Box<RunArgs>),
     /// Relay clients to PostgreSQL and watch
     Serve(ServeArgs),
     /// Print what a running pgtally sees, one statement a line, as JSON
@@ -118,6 +122,7 @@ pub fn main() -> ExitCode {
             Ok(config) => doctor::run(&config, args.running),
             Err(code) => code,
         },
+        Command::Run(args) => run::run(&args),
         Command::Serve(args) => serve(args),
         Command::Tap(args) => tap::command::run(&args),
     }

@@ -301,6 +301,24 @@ impl Metrics {
         metrics.map(|metric| metric.get_counter().get_value()).sum()
     }
 
+    /// Why something was given up, with how much: `findings 3, session_blind 1`.
+    pub(crate) fn dropped_reasons(&self) -> String {
+        let families = self.observations_dropped.collect();
+        let metrics = families.iter().flat_map(|family| family.get_metric());
+        let mut reasons: Vec<String> = metrics
+            .filter(|metric| metric.get_counter().get_value() > 0.0)
+            .map(|metric| {
+                let reason = metric.get_label().first().map(|label| label.value()).unwrap_or_default();
+                format!("{reason} {}", metric.get_counter().get_value())
+            })
+            .collect();
+        reasons.sort();
+        if self.aggregator_restarts.get() > 0 {
+            reasons.push("the aggregator has started over".into());
+        }
+        reasons.join(", ")
+    }
+
     /// Removes the series that have `value` for the label `name`.
     pub(crate) fn forget(&self, name: &str, value: &str) {
         let is_forgotten = |label: &LabelPair| label.name() == name && label.value() == value;

@@ -10,13 +10,14 @@ use std::sync::{Arc, Weak};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use pgtally_report::Capture;
 use thiserror::Error;
 use tokio::sync::{mpsc, watch};
 use tokio::time::sleep;
 use tracing::{error, info};
 
 use crate::admin::{self, AdminState};
-use crate::aggregator;
+use crate::aggregator::{self, WarmUp};
 use crate::api::{Asker, FindingsAnswer, RequestsAnswer};
 use crate::clock::Clock;
 use crate::config::{Config, ConfigErrors};
@@ -261,6 +262,27 @@ impl Running {
     pub fn requests(&self, route: Option<&str>, limit: usize) -> Option<RequestsAnswer> {
         let route = route.map(str::to_owned);
         self.ask(async move |asker| asker.requests(route, limit).await)
+    }
+
+    /// Begins to collect requests for a capture; false when the aggregator does not answer. Blocks for a moment.
+    pub(crate) fn collect(&self, warm_up: WarmUp) -> bool {
+        self.ask(async move |asker| asker.collect(warm_up).await).is_some()
+    }
+
+    /// The capture, as if all requests were over now; `None` when the aggregator does not answer. Blocks for a moment.
+    pub(crate) fn capture(&self) -> Option<Capture> {
+        self.ask(async |asker| asker.capture().await)
+    }
+
+    /// Sessions that are open, those that are starting too.
+    pub(crate) fn open_sessions(&self) -> usize {
+        let workers = self.asker.iter().flat_map(|asker| &asker.workers);
+        workers.map(|worker| worker.sessions.load(Ordering::Relaxed)).sum()
+    }
+
+    /// Connections that clients have opened until now.
+    pub(crate) fn sessions_seen(&self) -> u64 {
+        self.asker.as_ref().map_or(0, |asker| asker.metrics.connections_opened.get())
     }
 
     /// What `/metrics` answers. Blocks for a moment.

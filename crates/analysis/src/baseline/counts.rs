@@ -15,6 +15,17 @@ pub struct CountDistribution {
 }
 
 impl CountDistribution {
+    /// A distribution as [`CountDistribution::iter`] showed it, with its extremes. Empty without counts.
+    #[must_use]
+    pub fn of(counts: impl IntoIterator<Item = (u64, u64)>, min: u64, max: u64) -> Self {
+        let mut distribution = Self::default();
+        for (count, requests) in counts {
+            distribution.add(count, requests);
+        }
+        distribution.extremes = distribution.extremes.map(|_| (min.min(max), max.max(min)));
+        distribution
+    }
+
     /// Adds `requests` that ran `count` statements each.
     pub fn add(&mut self, count: u64, requests: u64) {
         if requests == 0 {
@@ -102,6 +113,7 @@ mod tests {
         assert_eq!(counts.iter().collect::<Vec<_>>(), [(3, 2), (128, 1), (1_008, 2)]);
         assert_eq!((counts.min(), counts.max(), counts.median(), counts.total()), (3, 1_001, 128, 5));
         assert_eq!((counts.quantile(0.0), counts.quantile(1.0)), (3, 1_001));
+        assert_eq!(CountDistribution::of(counts.iter(), 3, 1_001), counts);
     }
 
     #[test]

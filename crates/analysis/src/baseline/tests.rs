@@ -132,7 +132,7 @@ fn several_captures_make_the_same_baseline_in_any_order() {
     back.absorb(&one);
     assert_eq!(forth, back);
     let route = forth.route(&"/posts".into(), Attribution::Guc).unwrap();
-    assert_eq!((route.requests, route.queries.max(), route.repeat_max), (2, 7, 5));
+    assert_eq!((route.requests, route.queries.max(), route.repeat_max, route.unrecorded), (2, 7, 5, 0));
     assert_eq!(route.range_of(fingerprint(USERS)), CountRange { min: 0, max: 5 });
     assert_eq!(route.range_of(fingerprint(POSTS)), CountRange { min: 1, max: 2 });
 }
@@ -156,6 +156,16 @@ fn everything_is_bounded_and_what_is_dropped_is_counted() {
     assert_eq!((other.len(), other.statements), (4, 6), "the fourth has none");
     other.remove(&"/0".into(), Attribution::Guc);
     assert_eq!((other.len(), other.statements), (3, 4));
+}
+
+#[test]
+fn statements_that_were_not_told_apart_are_counted() {
+    let mut long = request("/posts", &[(POSTS, 3)]);
+    long.queries = 10;
+    let mut twice = baseline(std::slice::from_ref(&long));
+    twice.absorb(&baseline(&[long]));
+    let route = twice.route(&"/posts".into(), Attribution::Guc).unwrap();
+    assert_eq!((route.queries.max(), route.unrecorded), (10, 14));
 }
 
 #[test]

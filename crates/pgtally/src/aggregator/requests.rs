@@ -45,6 +45,8 @@ pub(super) struct Requests {
     recent_bytes: usize,
     /// Requests that ended before are not to be seen again.
     forgotten_before: Moment,
+    /// Requests that are over, while somebody collects them.
+    closed: Option<Vec<Arc<Request>>>,
 }
 
 struct Recent {
@@ -183,6 +185,9 @@ impl Requests {
         if self.is_forgotten(&request) {
             return;
         }
+        if let Some(closed) = &mut self.closed {
+            closed.push(Arc::clone(&request));
+        }
         self.recent_bytes += bytes;
         self.recent.push_back(Recent { request, bytes });
         while self.recent.len() > RECENT_REQUESTS_MAX || self.recent_bytes > RECENT_BYTES_MAX {
@@ -191,14 +196,30 @@ impl Requests {
         }
     }
 
-    /// Forgets what has ended until now: the same key names another request from here on. Answers with what the
-    /// histograms have yet to see.
-    pub(super) fn forget(&mut self, now: Moment) -> Steps {
-        self.forgotten_before = now;
+    /// Keeps requests that are over for [`Requests::take_closed`] from here on.
+    pub(super) fn collect_closed(&mut self) {
+        self.closed.get_or_insert_default();
+    }
+
+    /// The requests that have become over since the last call.
+    pub(super) fn take_closed(&mut self) -> Vec<Arc<Request>> {
+        self.closed.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    /// Closes all open requests; answers with what they still have before them.
+    pub(super) fn close_all(&mut self) -> Steps {
         let mut steps = Vec::new();
         while let Some((_, key)) = self.due.pop_first() {
             self.close(&key, &mut steps);
         }
+        steps
+    }
+
+    /// Forgets what has ended until now: the same key names another request from here on. Answers with what the
+    /// histograms have yet to see.
+    pub(super) fn forget(&mut self, now: Moment) -> Steps {
+        self.forgotten_before = now;
+        let steps = self.close_all();
         self.recent.clear();
         self.recent_bytes = 0;
         steps

@@ -1,0 +1,26 @@
+//! What a program's requests ran, judged, in the formats that people and CI read.
+//!
+//! A [`Capture`] is what `pgtally run` collects. [`judge()`] holds it against [`Budgets`] and a [`BaselineFile`] and makes
+//! a [`Report`], which [`text`] and the other formats show.
+//!
+//! Deliberately absent: files, clocks, the environment, and the proxy.
+
+mod baseline;
+mod budgets;
+mod capture;
+mod json;
+mod judge;
+mod text;
+mod words;
+
+pub use baseline::{BASELINE_VERSION, BaselineFile, BaselineRoute, BaselineStatement};
+pub use budgets::{Budget, BudgetError, Budgets, parse_tolerance, update as update_budgets};
+pub use capture::{
+    CAPTURE_LIMITS, CAPTURE_VERSION, Capture, CaptureError, Finding, Parent, Queries, Route, Statement,
+    fingerprint,
+};
+pub use judge::{
+    Blame, Changed, EXIT_INCOMPLETE, EXIT_OVER, FailOn, Judged, Judging, Over, REPORT_VERSION, Range, Report,
+    changes, growth, judge,
+};
+pub use text::{changes as changes_text, text};
