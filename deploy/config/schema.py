@@ -86,6 +86,7 @@ def schema_of(kind):
         "duration": {"type": "string", "pattern": f"^{DURATION}$"},
         "duration or off": {"type": "string", "pattern": f"^(off|{DURATION})$"},
         "switch": {"enum": ["on", "off", True, False]},
+        "factor above 1": {"anyOf": [{"type": "number", "exclusiveMinimum": 1}, TEXT]},
         "secret": TEXT | {"writeOnly": True},
         "text": TEXT,
         "path": TEXT,

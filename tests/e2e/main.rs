@@ -5,6 +5,7 @@
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod admin;
+mod baselines;
 mod cancel;
 mod corpus;
 mod ends;

@@ -117,6 +117,12 @@ impl TestProxy {
         Ok(answer.into_body().into_reader())
     }
 
+    /// Where the admin listener is: `http://127.0.0.1:9187`.
+    #[must_use]
+    pub fn admin_url(&self) -> String {
+        format!("http://{}", self.admin)
+    }
+
     /// JSON of `GET path`.
     #[must_use]
     pub fn json(&self, path: &str) -> Value {

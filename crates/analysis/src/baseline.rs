@@ -9,6 +9,7 @@
 
 mod compare;
 mod counts;
+mod rolling;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,6 +20,9 @@ pub use self::compare::{
     Change, Comparison, CountRange, RouteChange, StatementChange, Tolerance, abbreviated, compare,
 };
 pub use self::counts::CountDistribution;
+pub use self::rolling::{
+    Generation, Judgement, OpenRegression, Regression, RollingBaselines, RollingSettings, RouteStanding,
+};
 use crate::merge::{Request, StatementSummary};
 use crate::record::Attribution;
 

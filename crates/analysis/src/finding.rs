@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use pgtally_fingerprint::Fingerprint;
 
+use crate::baseline::Regression;
+
 /// The kinds of findings this version knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum FindingKind {
@@ -22,6 +24,8 @@ pub enum FindingKind {
     NPlusOneWrite,
     /// A repeated read most of whose bytes are one wide column.
     OverFetch,
+    /// A route runs more statements than its baseline.
+    QueryCountRegression,
     /// A read of a row that the request has just written.
     RereadAfterWrite,
     /// Reads that don't need each other, one round trip each.
@@ -44,6 +48,7 @@ impl FindingKind {
             Self::NPlusOne => "n_plus_one",
             Self::NPlusOneWrite => "n_plus_one_write",
             Self::OverFetch => "over_fetch",
+            Self::QueryCountRegression => "query_count_regression",
             Self::RereadAfterWrite => "reread_after_write",
             Self::SequentialIndependent => "sequential_independent",
             Self::SlowStatement => "slow_statement",
@@ -58,7 +63,7 @@ impl FindingKind {
     }
 
     /// Every kind, in the order of their names.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::ChattyRequest,
         Self::CountThenSelect,
         Self::Duplicate,
@@ -66,6 +71,7 @@ impl FindingKind {
         Self::NPlusOne,
         Self::NPlusOneWrite,
         Self::OverFetch,
+        Self::QueryCountRegression,
         Self::RereadAfterWrite,
         Self::SequentialIndependent,
         Self::SlowStatement,
@@ -213,13 +219,15 @@ pub struct Detection {
     pub rewrite: Option<String>,
     /// What to do, in the words of the application's ORM where it is recognised.
     pub fix: String,
+    /// What a regression is about.
+    pub regression: Option<Arc<Regression>>,
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const GOLDEN: [&str; 11] = [
+    const GOLDEN: [&str; 12] = [
         "8ba8dda6f01e38d4",
         "f09a9924b2eaaa63",
         "0ebf7c4b37dcd5bc",
@@ -227,6 +235,7 @@ mod tests {
         "63951378593f76e9",
         "01649b6e5dd0b4d5",
         "2ad81c4adf011122",
+        "1bdbc53c60b66f11",
         "1494107e4fa1b901",
         "bdf7e8624aba738f",
         "8519174c2beb10fc",

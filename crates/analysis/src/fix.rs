@@ -45,9 +45,10 @@ pub(crate) fn advice(it: &Occasion<'_>) -> String {
         FindingKind::RereadAfterWrite => reread(orm, it.spans_transactions).to_owned(),
         FindingKind::SequentialIndependent => sequential(it.known).to_owned(),
         FindingKind::UnboundedResult => unbounded(orm, it.rows),
-        FindingKind::ChattyRequest | FindingKind::IdleInTransaction | FindingKind::SlowStatement => {
-            String::new()
-        }
+        FindingKind::ChattyRequest
+        | FindingKind::IdleInTransaction
+        | FindingKind::QueryCountRegression
+        | FindingKind::SlowStatement => String::new(),
     };
     if it.has_rewrite {
         text.push_str(" The rewrite does it in one statement");

@@ -35,8 +35,9 @@ mod testing;
 
 pub use acks::{Ack, Acks, is_like};
 pub use baseline::{
-    Baseline, BaselineLimits, Change, Comparison, CountDistribution, CountRange, Observed, ParentLink,
-    RouteBaseline, RouteChange, RouteKey, StatementBaseline, StatementChange, Tolerance, abbreviated,
+    Baseline, BaselineLimits, Change, Comparison, CountDistribution, CountRange, Generation, Judgement,
+    Observed, OpenRegression, ParentLink, Regression, RollingBaselines, RollingSettings, RouteBaseline,
+    RouteChange, RouteKey, RouteStanding, StatementBaseline, StatementChange, Tolerance, abbreviated,
     compare,
 };
 pub use catalog::Catalog;

@@ -71,6 +71,16 @@ pub const CATALOG_COLUMNS_MAX: usize = 20_000;
 pub const CATALOG_TABLES_MAX: usize = 5_000;
 /// Findings kept: more than anybody works through.
 pub const FINDINGS_MAX: usize = 1_000;
+/// Routes whose baseline is kept in production: as many as have a label, twice.
+pub const BASELINE_ROUTES_MAX: usize = 200;
+/// Statements of one route's baseline in production.
+pub const BASELINE_STATEMENTS_MAX: usize = 200;
+/// Statements of one route whose parent is remembered.
+pub const BASELINE_PARENTS_MAX: usize = 32;
+/// Bytes of a statement's text in a baseline: enough to recognise it.
+pub const BASELINE_TEXT_BYTES_MAX: usize = 1_024;
+/// Statements that a regression names.
+pub const BASELINE_CHANGES_MAX: usize = 10;
 /// Request keys remembered per finding, so that a request that is looked at again counts once.
 pub const FINDING_KEYS_MAX: usize = 8;
 /// Entries of the timeline kept of a finding's worst request.

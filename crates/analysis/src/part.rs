@@ -125,6 +125,7 @@ impl PartRecorder {
         let origin = &mut self.part.origin;
         origin.is_job |= tags.is_job;
         fill(&mut origin.framework, tags.framework.as_ref());
+        fill(&mut origin.version, tags.version.as_ref());
         fill(&mut origin.source_location, tags.source_location.as_ref());
     }
 

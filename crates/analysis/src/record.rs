@@ -94,6 +94,8 @@ pub struct Origin {
     pub framework: Arc<str>,
     /// Source location from `file`, `code.filepath`+`code.lineno` or `source_location` tags, may be empty.
     pub source_location: Arc<str>,
+    /// `version` or `ddpv` tag: the application's version, may be empty.
+    pub version: Arc<str>,
     /// A `job` or `job_id` tag names it as a background job.
     pub is_job: bool,
 }
@@ -114,6 +116,23 @@ const WORKERS: [&str; 11] = [
 ];
 
 impl Origin {
+    /// Version of the application: of its tags, else what follows `@` or `/` in its `application_name`, as in
+    /// `shop@1.4.2`.
+    #[must_use]
+    pub fn version(&self) -> Option<&str> {
+        if !self.version.is_empty() {
+            return Some(&self.version);
+        }
+        let (_, suffix) = self.application_name.rsplit_once(['@', '/'])?;
+        let is_version = |text: &str| {
+            let number = text.strip_prefix('v').unwrap_or(text);
+            let is_plain =
+                |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_' | b'+');
+            number.starts_with(|first: char| first.is_ascii_digit()) && text.bytes().all(is_plain)
+        };
+        Some(suffix).filter(|suffix| is_version(suffix))
+    }
+
     /// Whether a background worker ran it, by its tags or by what the program calls itself.
     #[must_use]
     pub fn is_background(&self) -> bool {

@@ -188,6 +188,11 @@ impl FindingStore {
         self.findings.get(&id)
     }
 
+    /// Gives up a finding that is over.
+    pub fn remove(&mut self, id: FindingId) {
+        self.findings.remove(&id);
+    }
+
     /// Number of findings.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -19,6 +19,8 @@ pub(crate) struct TagSet {
     pub(crate) route: Option<Arc<str>>,
     /// `framework`, `db_driver` or `driver`.
     pub(crate) framework: Option<Arc<str>>,
+    /// `version`, or Datadog's `ddpv`: of the application.
+    pub(crate) version: Option<Arc<str>>,
     /// Source location.
     pub(crate) source_location: Option<Arc<str>>,
     /// A `job` or `job_id` tag is there.
@@ -44,6 +46,7 @@ struct Found {
     routes: [Option<Arc<str>>; 6],
     framework: Option<Arc<str>>,
     locations: [Option<Arc<str>>; 4],
+    version: Option<Arc<str>>,
     is_job: bool,
 }
 
@@ -71,6 +74,8 @@ impl Found {
             set(&mut self.locations, index, shared());
         } else if matches!(key, "framework" | "db_driver" | "driver") && self.framework.is_none() {
             self.framework = Some(shared());
+        } else if matches!(key, "ddpv" | "version") && self.version.is_none() {
+            self.version = Some(shared());
         }
     }
 
@@ -91,6 +96,7 @@ impl Found {
             route: route.or(controller).or(http_route).or(view).or(job),
             framework: self.framework,
             source_location: location.or(path).or(file),
+            version: self.version,
             is_job: self.is_job,
         }
     }

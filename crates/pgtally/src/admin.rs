@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::Router;
-use axum::extract::rejection::QueryRejection;
+use axum::extract::rejection::{JsonRejection, QueryRejection};
 use axum::extract::{Path, Query, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
@@ -25,7 +25,9 @@ use tracing::error;
 use crate::api::{Asker, SCHEMA_VERSION};
 use crate::config::{ConfigErrors, Reloaded};
 use crate::filter::Filter;
-use crate::limits::{API_REQUESTS_DEFAULT, API_REQUESTS_MAX, UPSTREAM_CHECK_AGE, UPSTREAM_CHECK_TIMEOUT};
+use crate::limits::{
+    API_REQUESTS_DEFAULT, API_REQUESTS_MAX, UPSTREAM_CHECK_AGE, UPSTREAM_CHECK_TIMEOUT, VERSION_BYTES_MAX,
+};
 use crate::live::{Live, StartupSetting};
 use crate::lookups::{Listing, Order};
 use crate::reload::{ReloadError, Reloading};
@@ -43,6 +45,8 @@ pub(crate) struct AdminState {
 /// Serves until the runtime ends.
 pub(crate) async fn serve(listener: std::net::TcpListener, state: AdminState) {
     let api = Router::new()
+        .route("/baselines", get(baselines))
+        .route("/deploys", post(deploys))
         .route("/findings", get(lists::findings))
         .route("/requests", get(requests))
         .route("/requests/{key}", get(request))
@@ -106,7 +110,9 @@ GET  /api/v1/sessions?filter=        sessions being relayed
 GET  /api/v1/statements?filter=      statements, most database time first; also sort=, offset=, limit=
 GET  /api/v1/statements/{fp}         one statement with its histogram and latest requests
 GET  /api/v1/tap?filter=&all=        statements as they end, as server-sent events
+GET  /api/v1/baselines               what each route usually runs, and what it runs now
 GET  /api/v1/config                  every setting with value and origin, no secrets
+POST /api/v1/deploys                 a version begins to serve, as in {\"version\": \"1.4.2\"}
 POST /api/v1/reload                  read the configuration anew
 POST /api/v1/reset                   forget findings and requests, keep counters
 ";
@@ -156,6 +162,34 @@ fn is_of_other_page(headers: &HeaderMap) -> bool {
     let Some(origin) = headers.get(header::ORIGIN) else { return false };
     let host = headers.get(header::HOST).map(HeaderValue::as_bytes);
     origin.as_bytes().strip_prefix(b"http://") != host
+}
+
+async fn baselines(State(state): State<AdminState>) -> Response {
+    answer(state.asker.baselines().await)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Deploy {
+    version: String,
+}
+
+async fn deploys(State(state): State<AdminState>, deploy: Result<Json<Deploy>, JsonRejection>) -> Response {
+    #[derive(Serialize)]
+    struct Noted {
+        schema_version: u32,
+        complete: bool,
+        version: String,
+    }
+    let version = match deploy {
+        Ok(Json(Deploy { version })) => version,
+        Err(rejection) => return failure(StatusCode::BAD_REQUEST, &rejection.body_text()),
+    };
+    if version.is_empty() || version.len() > VERSION_BYTES_MAX || version.chars().any(char::is_control) {
+        return failure(StatusCode::BAD_REQUEST, "version is empty, longer than 128 bytes, or not printable");
+    }
+    let noted = Noted { schema_version: SCHEMA_VERSION, complete: true, version: version.clone() };
+    answer(state.asker.deploy(version).await.map(|()| noted))
 }
 
 #[derive(Deserialize)]

@@ -7,6 +7,7 @@
 //!
 //! A panic here costs requests and findings, not the proxy: it is counted, and the thread goes on without them.
 
+mod baselines;
 mod capturing;
 mod lookups;
 mod requests;
@@ -32,6 +33,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 use tracing::{error, info};
 
+use self::baselines::Baselines;
 use self::capturing::Collector;
 pub(crate) use self::capturing::WarmUp;
 use self::requests::{Requests, Step};
@@ -39,8 +41,9 @@ use self::shapes::Shapes;
 use self::taps::{Surroundings, Taps};
 use self::totals::Totals;
 use self::views::severity_name;
-use crate::api::{FindingsAnswer, RequestAnswer, RequestsAnswer};
+use crate::api::{BaselinesAnswer, FindingsAnswer, RequestAnswer, RequestsAnswer};
 use crate::clock::Clock;
+use crate::config::{BaselineSettings, Config};
 use crate::labels::Labels;
 use crate::lookups::Lookup;
 use crate::metrics::Metrics;
@@ -59,6 +62,9 @@ pub(crate) struct Batch {
 
 /// A question of the API.
 pub(crate) enum Question {
+    Baselines(oneshot::Sender<BaselinesAnswer>),
+    /// A deploy of this version begins to serve.
+    Deploy(String, oneshot::Sender<()>),
     /// Everything collected since [`Message::Collect`], with what is still open: as if all requests were over.
     Capture {
         open: Vec<RequestPart>,
@@ -86,10 +92,12 @@ pub(crate) enum Question {
 pub(crate) enum Message {
     Ask(Question),
     Batch(Box<Batch>),
+    /// Another process takes over: give it what only one may have.
+    Release,
     /// Collect every request from here on, for a capture.
     Collect(WarmUp),
     /// Thresholds for what is evaluated from now on.
-    Settings(Box<FindingSettings>),
+    Settings(Box<FindingSettings>, Box<BaselineSettings>),
     /// Somebody wants to see statements as they end.
     Tap(Box<Listener>),
 }
@@ -98,32 +106,29 @@ pub(crate) enum Message {
 pub(crate) fn start(
     clock: Clock,
     metrics: Arc<Metrics>,
-    settings: FindingSettings,
+    config: &Config,
     messages: mpsc::Receiver<Message>,
 ) -> io::Result<thread::JoinHandle<()>> {
+    let settings = config.findings.clone();
+    let baselines = Baselines::start(&config.baselines, &metrics, clock)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     thread::Builder::new().name("aggregator".into()).spawn(move || {
-        runtime.block_on(run(clock, &metrics, &settings, messages));
+        let aggregator = Aggregator::new(clock, metrics, settings, baselines);
+        runtime.block_on(run(aggregator, messages));
     })
 }
 
-async fn run(
-    clock: Clock,
-    metrics: &Arc<Metrics>,
-    settings: &FindingSettings,
-    mut messages: mpsc::Receiver<Message>,
-) {
-    let mut aggregator = Aggregator::new(clock, Arc::clone(metrics), settings.clone());
+async fn run(mut aggregator: Aggregator, mut messages: mpsc::Receiver<Message>) {
     loop {
-        let message = match aggregator.requests.next_due() {
+        let message = match aggregator.next_due() {
             None => messages.recv().await.map(Some),
             Some(due) => {
-                let wait = Duration::from_nanos(due.since(clock.now()));
+                let wait = Duration::from_nanos(due.since(aggregator.clock.now()));
                 // The time is up: no message, and no end either.
                 timeout(wait, messages.recv()).await.map_or(Some(None), |message| message.map(Some))
             }
         };
-        let Some(message) = message else { return };
+        let Some(message) = message else { return aggregator.baselines.finish() };
         let handled = catch_unwind(AssertUnwindSafe(|| {
             if let Some(message) = message {
                 aggregator.handle(message);
@@ -132,7 +137,7 @@ async fn run(
         }));
         if handled.is_err() {
             error!("the aggregator has panicked and starts over; findings and requests are lost");
-            metrics.aggregator_restarts.inc();
+            aggregator.metrics.aggregator_restarts.inc();
             aggregator.start_over();
         }
     }
@@ -154,12 +159,13 @@ struct Aggregator {
     collector: Option<Collector>,
     labels: Labels,
     totals: Totals,
+    baselines: Baselines,
     /// What had been dropped at the last reset.
     dropped_before: f64,
 }
 
 impl Aggregator {
-    fn new(clock: Clock, metrics: Arc<Metrics>, settings: FindingSettings) -> Self {
+    fn new(clock: Clock, metrics: Arc<Metrics>, settings: FindingSettings, baselines: Baselines) -> Self {
         Self {
             clock,
             labels: Labels::new(Arc::clone(&metrics)),
@@ -173,6 +179,7 @@ impl Aggregator {
             history: History::new(),
             collector: None,
             totals: Totals::new(),
+            baselines,
             dropped_before: 0.0,
         }
     }
@@ -193,11 +200,14 @@ impl Aggregator {
         match message {
             Message::Ask(question) => self.answer(question),
             Message::Batch(batch) => self.take_in(*batch),
+            Message::Release => self.baselines.release(),
             Message::Collect(warm_up) => self.collect(warm_up),
             Message::Tap(listener) => self.taps.add(*listener),
-            Message::Settings(settings) => {
+            Message::Settings(settings, baselines) => {
                 self.settings = *settings;
+                self.baselines.set(&baselines);
                 self.judge(None);
+                self.settle_regressions(self.clock.now());
                 self.show_open_findings();
             }
         }
@@ -206,6 +216,11 @@ impl Aggregator {
     fn answer(&mut self, question: Question) {
         // A caller that stopped waiting is no error.
         let _ = match question {
+            Question::Baselines(reply) => reply.send(self.baselines_answer()).is_ok(),
+            Question::Deploy(version, reply) => {
+                self.note_deploy(&version);
+                reply.send(()).is_ok()
+            }
             Question::Capture { open, reply } => reply.send(self.capture(open)).is_ok(),
             Question::Findings(reply) => {
                 self.judge(None);
@@ -275,9 +290,15 @@ impl Aggregator {
         self.taps.show(tapped, &around);
     }
 
+    /// When something is to be done next.
+    fn next_due(&self) -> Option<Moment> {
+        self.requests.next_due().into_iter().chain(self.baselines.next_due()).min()
+    }
+
     /// Does what has become due.
     fn advance(&mut self) {
         let now = self.clock.now();
+        self.baselines.advance(now, self.clock);
         while let Some((request, step)) = self.requests.take_due(now) {
             self.take_step(&request, step, now);
         }
@@ -314,6 +335,12 @@ impl Aggregator {
         let known = |fingerprint| shapes.known(fingerprint);
         self.catalog.learn_request(request, &known);
         let detections = evaluate(request, &known, &self.catalog, &self.settings, &self.history);
+        self.link_parents(request, &detections);
+        self.take_in_detections(request, detections, now);
+    }
+
+    /// Has the store take in what a request has shown, and tells what is new.
+    fn take_in_detections(&mut self, request: &Request, detections: Vec<Detection>, now: Moment) {
         if detections.is_empty() {
             return;
         }
@@ -357,6 +384,7 @@ impl Aggregator {
             fingerprint = %detection.fingerprint,
             repeat = detection.repeat,
             column = detection.parent.as_ref().map(|parent| parent.column.as_str()),
+            what = detection.regression.as_ref().map(|_| detection.fix.as_str()),
             "new finding"
         );
     }
@@ -409,9 +437,9 @@ impl Aggregator {
     }
 
     /// Enters a request into the histograms, once.
-    fn record(&mut self, request: &Request, now: Moment) {
-        let route = self.labels.route(request.route(), now);
-        let (route, attribution) = (&*route, request.attribution().name());
+    fn record(&mut self, request: &Arc<Request>, now: Moment) {
+        let label = self.labels.route(request.route(), now);
+        let (route, attribution) = (&*label, request.attribution().name());
         let metrics = &self.metrics;
         metrics.requests.with_label_values(&[route, attribution]).inc();
         metrics
@@ -431,6 +459,7 @@ impl Aggregator {
         metrics.slow_queries.with_label_values(&[route]).inc_by(slow as u64);
         let evicted = self.totals.record(request, slow as u64, duplicates);
         metrics.dropped_because("totals", evicted);
+        self.learn(request, &label, now);
     }
 }
 

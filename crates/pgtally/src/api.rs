@@ -105,6 +105,78 @@ pub struct FindingView {
     pub background: bool,
     /// Key of the worst request, for `/api/v1/requests/{key}`.
     pub request: String,
+    /// Of a `query_count_regression`: what has become more.
+    pub regression: Option<RegressionView>,
+}
+
+/// Answer to `GET /api/v1/baselines`.
+#[derive(Clone, Debug, Serialize)]
+pub struct BaselinesAnswer {
+    /// See [`SCHEMA_VERSION`].
+    pub schema_version: u32,
+    /// Whether nothing was dropped since the last reset.
+    pub complete: bool,
+    /// By route.
+    pub baselines: Vec<BaselineView>,
+}
+
+/// What a route usually runs, and what it runs now.
+#[derive(Clone, Debug, Serialize)]
+pub struct BaselineView {
+    /// Type of the requests.
+    pub route: String,
+    /// How they were recognised.
+    pub attribution: &'static str,
+    /// `learning`, `healthy` or `regressed`.
+    pub state: &'static str,
+    /// Statements per request in the baseline; null while it is learned.
+    pub baseline_queries: Option<f64>,
+    /// Statements per request now; null until enough requests were seen.
+    pub queries: Option<f64>,
+    /// The second over the first.
+    pub ratio: Option<f64>,
+    /// Requests that the baseline was made of.
+    pub requests: u64,
+    /// Version that runs, as tags or `application_name` say.
+    pub version: Option<String>,
+    /// What is wrong.
+    pub regression: Option<RegressionView>,
+}
+
+/// What has become more on a route.
+#[derive(Clone, Debug, Serialize)]
+pub struct RegressionView {
+    /// Statements per request in the baseline.
+    pub baseline_queries: f64,
+    /// Statements per request now.
+    pub queries: f64,
+    /// The second over the first.
+    pub ratio: f64,
+    /// RFC 3339: when it was noticed.
+    pub since: String,
+    /// Version that runs now, where one is known to have come after the baseline.
+    pub since_version: Option<String>,
+    /// Version before that.
+    pub previous_version: Option<String>,
+    /// What was added, the most executions first.
+    pub statements: Vec<ChangeView>,
+}
+
+/// A statement that runs more often.
+#[derive(Clone, Debug, Serialize)]
+pub struct ChangeView {
+    /// `added` or `more`.
+    pub change: &'static str,
+    /// 16 hexadecimal digits.
+    pub fingerprint: String,
+    /// Normalized text, cut; null where it is not known.
+    pub statement: Option<String>,
+    /// Executions in a usual request before.
+    pub before: u64,
+    /// Executions in a usual request now.
+    pub after: u64,
+    /// `table.column` whose values feed it.
+    pub parent_column: Option<String>,
 }
 
 impl FindingView {
@@ -267,6 +339,22 @@ pub(crate) struct Asker {
 }
 
 impl Asker {
+    pub(crate) async fn baselines(&self) -> Option<BaselinesAnswer> {
+        self.flush().await;
+        self.ask(Question::Baselines).await
+    }
+
+    /// Tells of a deploy.
+    pub(crate) async fn deploy(&self, version: String) -> Option<()> {
+        self.flush().await;
+        self.ask(|reply| Question::Deploy(version, reply)).await
+    }
+
+    /// Has the aggregator give up what a successor needs. Without room in its queue the successor tries again.
+    pub(crate) fn release(&self) {
+        let _ = self.sink.try_send(Message::Release);
+    }
+
     pub(crate) async fn findings(&self) -> Option<FindingsAnswer> {
         self.flush().await;
         self.ask(Question::Findings).await

@@ -5,6 +5,7 @@
 //! in `reload.rs`. Read `layers.rs` for how values are found, `values.rs` for how they are written.
 
 mod address;
+mod baselines;
 mod effective;
 mod findings;
 mod layers;
@@ -24,6 +25,7 @@ use pgtally_analysis::{FindingSettings, ObserverSettings};
 
 use self::address::url_parameter;
 pub use self::address::{parse_listen, parse_upstreams};
+pub use self::baselines::BaselineSettings;
 pub use self::effective::Effective;
 use self::layers::Layers;
 pub use self::layers::{ConfigError, ConfigErrors};
@@ -82,6 +84,8 @@ pub struct Config {
     pub observer: ObserverSettings,
     /// Thresholds of the rules.
     pub findings: FindingSettings,
+    /// What routes usually run.
+    pub baselines: BaselineSettings,
     /// How logs are written.
     pub log_format: LogFormat,
     /// What is logged: `error` to `trace`, or `off`.
@@ -272,6 +276,7 @@ impl Config {
             admin_token: layers.secret("admin.token", token),
             observer: observer_settings(layers),
             findings: findings::finding_settings(layers),
+            baselines: baselines::baseline_settings(layers),
             log_format: layers.or("log.format", "auto", log_format),
             log_level: layers.or("log.level", "info", log_level),
             effective: Vec::new(),

@@ -11,6 +11,7 @@ mod aggregator;
 mod api;
 mod auth;
 mod backlog;
+mod baselines;
 mod cancel;
 pub mod cli;
 mod client;
@@ -54,14 +55,14 @@ mod upstreams;
 mod worker;
 
 pub use api::{
-    FindingView, FindingsAnswer, GrowthView, RequestAnswer, RequestView, RequestsAnswer, SCHEMA_VERSION,
-    StatementView, TimelineView, TimesView,
+    BaselineView, BaselinesAnswer, ChangeView, FindingView, FindingsAnswer, GrowthView, RegressionView,
+    RequestAnswer, RequestView, RequestsAnswer, SCHEMA_VERSION, StatementView, TimelineView, TimesView,
 };
 pub use config::{
-    AuthMode, AuthSettings, ClientAddrForm, ClientTls, Config, ConfigError, ConfigErrors, DEFAULT_ADMIN,
-    DEFAULT_LISTEN, DEFAULT_UPSTREAM, Effective, Flag, LogFormat, Negotiation, ProbeAccount, Reloaded, Roots,
-    Secret, SessionAttrs, SessionLimits, SocketSettings, TlsSettings, UpstreamTls, parse_listen,
-    parse_upstreams,
+    AuthMode, AuthSettings, BaselineSettings, ClientAddrForm, ClientTls, Config, ConfigError, ConfigErrors,
+    DEFAULT_ADMIN, DEFAULT_LISTEN, DEFAULT_UPSTREAM, Effective, Flag, LogFormat, Negotiation, ProbeAccount,
+    Reloaded, Roots, Secret, SessionAttrs, SessionLimits, SocketSettings, TlsSettings, UpstreamTls,
+    parse_listen, parse_upstreams,
 };
 pub use handover::Inherited;
 pub use proxy::{Proxy, Running, StartError, Stopper};

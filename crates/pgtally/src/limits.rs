@@ -81,3 +81,11 @@ pub(crate) const ROUTES_PER_STATEMENT_MAX: usize = 10;
 pub(crate) const ROWS_DEFAULT: usize = 100;
 /// Rows of one page or answer at most.
 pub(crate) const ROWS_MAX: usize = 1_000;
+/// Time between two writes of the file of baselines, where windows are not shorter.
+pub(crate) const STATE_INTERVAL: Duration = Duration::from_secs(60);
+/// Time between two attempts at a file of baselines that another process has.
+pub(crate) const STATE_RETRY: Duration = Duration::from_secs(1);
+/// Bytes of the largest file of baselines that is read: several times what the bounds allow.
+pub(crate) const STATE_BYTES_MAX: u64 = 256 * 1024 * 1024;
+/// Bytes of a version that is told with a deploy.
+pub(crate) const VERSION_BYTES_MAX: usize = 128;

@@ -12,8 +12,8 @@ use pgtally_protocol::Desync;
 use prometheus::core::Collector;
 use prometheus::proto::LabelPair;
 use prometheus::{
-    CounterVec, Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
-    IntGaugeVec, Opts, Registry, TextEncoder,
+    CounterVec, Encoder, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec,
+    IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
 use crate::admission::Limit;
@@ -32,8 +32,8 @@ pub(crate) const FINGERPRINT_SLOTS: usize = 100;
 pub(crate) const DATABASE_SLOTS: usize = 16;
 
 /// Why something is dropped elsewhere than in the analysis.
-const DROPPED_BY_SHELL: [&str; 5] =
-    ["aggregator_queue", "findings", "session_blind", DROPPED_FROM_TAP, "totals"];
+const DROPPED_BY_SHELL: [&str; 6] =
+    ["aggregator_queue", "baselines", "findings", "session_blind", DROPPED_FROM_TAP, "totals"];
 /// What was not shown to somebody who listens is missing nowhere else.
 const DROPPED_FROM_TAP: &str = "tap";
 /// Why sessions are blind for other reasons than their bytes.
@@ -44,6 +44,7 @@ pub(crate) struct Metrics {
     registry: Registry,
     pub(crate) aggregator_restarts: IntCounter,
     pub(crate) auth_failures: IntCounterVec,
+    pub(crate) baseline_saves: IntCounterVec,
     pub(crate) cancel_requests: IntCounterVec,
     pub(crate) config_reloads: IntCounterVec,
     pub(crate) connections_closed: IntCounterVec,
@@ -64,6 +65,8 @@ pub(crate) struct Metrics {
     pub(crate) request_duration: HistogramVec,
     pub(crate) request_similar: HistogramVec,
     pub(crate) requests: IntCounterVec,
+    pub(crate) route_baseline: GaugeVec,
+    pub(crate) route_regression: GaugeVec,
     pub(crate) rows: IntCounter,
     sessions: IntGaugeVec,
     pub(crate) sessions_blind: IntCounterVec,
@@ -105,6 +108,11 @@ impl Metrics {
                 "auth_failures_total",
                 "Logins that pgtally itself refused or could not finish, by side and reason",
                 &["side", "reason"],
+            )?,
+            baseline_saves: make.counters(
+                "baseline_saves_total",
+                "Attempts to write or read the file of baselines, by result",
+                &["result"],
             )?,
             cancel_requests: make.counters(
                 "cancel_requests_total",
@@ -193,6 +201,16 @@ impl Metrics {
                 "Requests and units finished, by route and by how they were recognised",
                 &["route", "attribution"],
             )?,
+            route_baseline: make.float_gauges(
+                "route_baseline_queries",
+                "Statements that a request of the route usually runs",
+                &["route"],
+            )?,
+            route_regression: make.float_gauges(
+                "route_regression_ratio",
+                "Statements that a request of the route runs now, in multiples of the baseline",
+                &["route"],
+            )?,
             rows: make.counter("rows_total", "Rows returned or affected")?,
             sessions: make.gauges("sessions", "Client connections, by state", &["state"])?,
             sessions_blind: make.counters(
@@ -263,6 +281,9 @@ impl Metrics {
         }
         for limit in Limit::ALL {
             self.sessions_refused.with_label_values(&[limit.name()]);
+        }
+        for result in ["failed", "locked", "ok", "unreadable"] {
+            self.baseline_saves.with_label_values(&[result]);
         }
         for result in ["failed", "forwarded"] {
             self.cancel_requests.with_label_values(&[result]);
@@ -343,6 +364,8 @@ impl Metrics {
             "pgtally_request_duration_seconds" => self.request_duration.remove(&labels),
             "pgtally_request_similar_queries_max" => self.request_similar.remove(&labels),
             "pgtally_requests_total" => self.requests.remove(&labels),
+            "pgtally_route_baseline_queries" => self.route_baseline.remove(&labels),
+            "pgtally_route_regression_ratio" => self.route_regression.remove(&labels),
             "pgtally_slow_queries_total" => self.slow_queries.remove(&labels),
             "pgtally_statement_calls_total" => self.statement_calls.remove(&labels),
             "pgtally_statement_errors_total" => self.statement_errors.remove(&labels),
@@ -391,6 +414,10 @@ impl Maker {
 
     fn float_counters(&self, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<CounterVec> {
         self.made(CounterVec::new(Self::opts(name, help), labels)?)
+    }
+
+    fn float_gauges(&self, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<GaugeVec> {
+        self.made(GaugeVec::new(Self::opts(name, help), labels)?)
     }
 
     fn gauge(&self, name: &str, help: &str) -> prometheus::Result<IntGauge> {

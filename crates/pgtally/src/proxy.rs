@@ -167,7 +167,7 @@ fn start_threads(
     let clock = Clock::start();
     let (sink, messages) = mpsc::channel(BATCHES_MAX);
     let mut threads = Vec::new();
-    let aggregator = aggregator::start(clock, Arc::clone(&metrics), config.findings.clone(), messages);
+    let aggregator = aggregator::start(clock, Arc::clone(&metrics), config, messages);
     threads.push(aggregator.map_err(StartError::Thread)?);
     let taps = TapSwitch::default();
     let setting = Setting {
@@ -321,6 +321,9 @@ impl Running {
     /// A successor serves the listening sockets: whatever ends this proxy from here on leaves their files alone.
     pub(crate) fn leave_sockets(&self) {
         self.are_files_ours.store(false, Ordering::Relaxed);
+        if let Some(asker) = &self.asker {
+            asker.release();
+        }
     }
 
     /// The listening sockets, for a successor.

@@ -108,7 +108,7 @@ impl Reloading {
         let (config, reloaded) = read.await.map_err(|_| ReloadError::Stopping)??;
         let next = self.live.borrow().next(&config)?;
         self.sink
-            .send(Message::Settings(Box::new(config.findings.clone())))
+            .send(Message::Settings(Box::new(config.findings.clone()), Box::new(config.baselines.clone())))
             .await
             .map_err(|_| ReloadError::Stopping)?;
         self.live.send_replace(Arc::new(next));

@@ -60,6 +60,7 @@ fn label(finding: &FindingView) -> &'static str {
         ("n_plus_one", _) => "N+1 candidate",
         ("n_plus_one_write", _) => "N+1 write",
         ("over_fetch", _) => "wide columns",
+        ("query_count_regression", _) => "regression",
         ("reread_after_write", _) => "read again",
         ("sequential_independent", _) => "one by one",
         ("slow_statement", _) => "slow",
@@ -78,7 +79,7 @@ fn cost(finding: &FindingView) -> String {
 
 /// The statement in short; what concerns no statement alone has none.
 fn statement(finding: &FindingView) -> String {
-    let is_whole = finding.kind == "chatty_request";
+    let is_whole = matches!(finding.kind, "chatty_request" | "query_count_regression");
     if is_whole { "the whole request".into() } else { summary(finding.statement.as_deref()) }
 }
 

@@ -146,6 +146,7 @@ impl Draft {
             columns: Vec::new(),
             rewrite: None,
             fix: String::new(),
+            regression: None,
         };
         Self { detection, beyond_one_ns: 0, severity: None, span: (0, 0) }
     }

@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 
-use pgtally_analysis::{Confidence, Finding, Request, RequestPart, Severity};
+use pgtally_analysis::{
+    Confidence, Finding, Regression, Request, RequestPart, RouteStanding, Severity, StatementChange,
+};
 use pgtally_fingerprint::Fingerprint;
 
 use super::Aggregator;
 use crate::api::{
-    FindingView, FindingsAnswer, GrowthView, RequestAnswer, RequestView, RequestsAnswer, SCHEMA_VERSION,
-    StatementView, TimelineView, TimesView,
+    BaselineView, BaselinesAnswer, ChangeView, FindingView, FindingsAnswer, GrowthView, RegressionView,
+    RequestAnswer, RequestView, RequestsAnswer, SCHEMA_VERSION, StatementView, TimelineView, TimesView,
 };
 use crate::clock::rfc3339;
 
@@ -19,6 +21,14 @@ impl Aggregator {
             schema_version: SCHEMA_VERSION,
             complete: self.is_complete(),
             findings: findings.collect(),
+        }
+    }
+
+    pub(super) fn baselines_answer(&self) -> BaselinesAnswer {
+        BaselinesAnswer {
+            schema_version: SCHEMA_VERSION,
+            complete: self.is_complete(),
+            baselines: self.baselines.rolling.standings().map(|it| baseline_view(&it)).collect(),
         }
     }
 
@@ -69,6 +79,7 @@ impl Aggregator {
             source_location: finding.source_location.as_deref().map(str::to_owned),
             background: finding.is_background,
             request: finding.worst_key.to_string(),
+            regression: worst.regression.as_deref().map(regression_view),
         }
     }
 
@@ -130,6 +141,46 @@ impl Aggregator {
 
     fn text(&self, fingerprint: Fingerprint) -> Option<String> {
         self.shapes.text(fingerprint).map(|text| text.to_string())
+    }
+}
+
+fn baseline_view(it: &RouteStanding) -> BaselineView {
+    let (route, attribution) = &it.key;
+    let state = match (&it.regression, it.baseline) {
+        (Some(_), _) => "regressed",
+        (None, Some(_)) => "healthy",
+        (None, None) => "learning",
+    };
+    BaselineView {
+        route: route.to_string(),
+        attribution: attribution.name(),
+        state,
+        baseline_queries: it.baseline.map(thousandths),
+        queries: it.current.map(thousandths),
+        ratio: it.ratio().map(thousandths),
+        requests: it.requests,
+        version: Some(it.version.to_string()).filter(|version| !version.is_empty()),
+        regression: it.regression.as_deref().map(regression_view),
+    }
+}
+
+fn regression_view(it: &Regression) -> RegressionView {
+    let change = |it: &StatementChange| ChangeView {
+        change: it.change.name(),
+        fingerprint: it.fingerprint.to_string(),
+        statement: Some(it.text.to_string()).filter(|text| !text.is_empty()),
+        before: it.before.max,
+        after: it.after.max,
+        parent_column: it.parent.as_ref().map(|parent| parent.column.clone()),
+    };
+    RegressionView {
+        baseline_queries: thousandths(it.baseline),
+        queries: thousandths(it.current),
+        ratio: thousandths(it.ratio()),
+        since: rfc3339(it.since_ms as f64 / 1e3),
+        since_version: it.since_version.as_deref().map(str::to_owned),
+        previous_version: it.previous_version.as_deref().map(str::to_owned),
+        statements: it.statements.iter().map(change).collect(),
     }
 }
 

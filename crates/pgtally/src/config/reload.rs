@@ -5,11 +5,12 @@
 
 use serde::Serialize;
 
-use super::{Config, ConfigErrors, Effective, contradictions};
+use super::{BaselineSettings, Config, ConfigErrors, Effective, contradictions};
 
 /// Settings that count from the next start on.
-const RESTART_ONLY: [&str; 7] = [
+const RESTART_ONLY: [&str; 8] = [
     "admin.listen",
+    "baselines.state_file",
     "log.format",
     "relay.analysis",
     "relay.listen",
@@ -49,6 +50,7 @@ impl Config {
         let mut reloaded = Reloaded::default();
         let mut merged = Self {
             admin: self.admin,
+            baselines: BaselineSettings { state_file: self.baselines.state_file.clone(), ..new.baselines },
             is_analysis_on: self.is_analysis_on,
             listen: self.listen.clone(),
             log_format: self.log_format,

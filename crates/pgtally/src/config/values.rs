@@ -110,6 +110,17 @@ pub(super) fn repeats_min(text: &str) -> Result<u32, String> {
     text.parse().ok().filter(|repeats| *repeats >= 2).ok_or_else(|| "not a number of at least 2".into())
 }
 
+/// A number of requests that says something.
+pub(super) fn requests_min(text: &str) -> Result<u64, String> {
+    text.parse().ok().filter(|requests| *requests >= 1).ok_or_else(|| "not a number of at least 1".into())
+}
+
+/// A factor above 1, such as 1.5.
+pub(super) fn factor(text: &str) -> Result<f64, String> {
+    let factor = text.parse().ok().filter(|factor: &f64| factor.is_finite() && *factor > 1.0);
+    factor.ok_or_else(|| "not a number above 1, such as 1.5".into())
+}
+
 pub(super) fn log_format(text: &str) -> Result<LogFormat, String> {
     match text {
         "auto" => Ok(LogFormat::Auto),
