@@ -39,6 +39,7 @@ pub(crate) struct StoredRoute {
     duplicates_max: u32,
     database_ns: u64,
     database_ns_max: u64,
+    unrecorded: u64,
     statements: Vec<StoredStatement>,
     regression: Option<StoredRegression>,
 }
@@ -92,6 +93,7 @@ pub(crate) fn write(baselines: &RollingBaselines) -> Vec<u8> {
             duplicates_max: known.duplicates_max,
             database_ns: known.database_ns,
             database_ns_max: known.database_ns_max,
+            unrecorded: known.unrecorded,
             statements: known.statements.iter().map(stored_statement).collect(),
             regression: open.map(stored_regression),
         }
@@ -200,6 +202,7 @@ impl StoredRoute {
             duplicates_max: self.duplicates_max,
             database_ns: self.database_ns,
             database_ns_max: self.database_ns_max,
+            unrecorded: self.unrecorded,
             statements: self.statements.into_iter().map(restored_statement).collect(),
         };
         let generation = Generation { route, queries: self.queries };
