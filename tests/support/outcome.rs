@@ -60,8 +60,7 @@ impl Words {
         record: &StatementRecord,
     ) -> fmt::Result {
         write!(f, "  {} | rows {}", self.text(record.fingerprint), record.rows)?;
-        let (start, count) = (record.keys.0 as usize, usize::from(record.keys.1));
-        for key in part.keys.get(start..start + count).unwrap_or_default() {
+        for key in part.keys.get(record.keys()).unwrap_or_default() {
             match key.elements {
                 1 => write!(f, " ${}={}", key.parameter, self.letter(key.value))?,
                 elements => write!(f, " ${}=[{elements}]", key.parameter)?,
@@ -81,9 +80,9 @@ impl Words {
             }
         }
         for (name, ns) in [
-            ("server", record.server_ns),
-            ("transfer", record.transfer_ns),
-            ("turnaround", record.turnaround_ns),
+            ("server", record.server.ns()),
+            ("transfer", record.transfer.ns()),
+            ("turnaround", record.turnaround.ns()),
         ] {
             if ns > 0 {
                 write!(f, " {name} {}ms", ns / 1_000_000)?;

@@ -180,7 +180,7 @@ impl Route {
 /// right about the request.
 fn seen(request: &Request, shapes: &dyn Fn(Fingerprint) -> Option<KnownShape>) -> Vec<Seen> {
     // One statement for each tenant is no loop, as in the rules.
-    let mut index: FxHashMap<(Fingerprint, u64), usize> = FxHashMap::default();
+    let mut index: FxHashMap<(Fingerprint, u32), usize> = FxHashMap::default();
     let mut seen: Vec<Seen> = Vec::new();
     for (position, it) in request.records().enumerate() {
         let statement = it.statement;
@@ -204,7 +204,7 @@ fn seen(request: &Request, shapes: &dyn Fn(Fingerprint) -> Option<KnownShape>) -
         });
         if let Some(seen) = seen.get_mut(at) {
             seen.executions += 1;
-            seen.rows = seen.rows.saturating_add(statement.rows);
+            seen.rows = seen.rows.saturating_add(statement.rows.into());
             seen.has_key &= it.keys.iter().any(|key| key.elements == 1);
         }
     }

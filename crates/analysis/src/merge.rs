@@ -137,9 +137,9 @@ impl Request {
         let room = RECORDS_MAX - self.order.len();
         if part.records.len() > room {
             part.records.truncate(room);
-            let ends = part.records.iter().map(|it| it.keys.0 as usize + usize::from(it.keys.1));
+            let ends = part.records.iter().map(|it| it.keys().end);
             part.keys.truncate(ends.max().unwrap_or(0));
-            let ends = part.records.iter().map(|it| it.cells.0 as usize + usize::from(it.cells.1));
+            let ends = part.records.iter().map(|it| it.cells().end);
             part.cells.truncate(ends.max().unwrap_or(0));
         }
         part.records.shrink_to_fit();
@@ -232,9 +232,8 @@ impl Request {
         self.order.iter().filter_map(|place| {
             let part = self.parts.get(place.part)?;
             let statement = part.records.get(place.record)?;
-            let (start, count) = statement.keys;
-            let keys = part.keys.get(start as usize..).and_then(|keys| keys.get(..usize::from(count)));
-            Some(Recorded { session: part.session, statement, keys: keys.unwrap_or_default() })
+            let keys = part.keys.get(statement.keys()).unwrap_or_default();
+            Some(Recorded { session: part.session, statement, keys })
         })
     }
 
@@ -244,8 +243,7 @@ impl Request {
         let cells = || {
             let place = self.order.get(position)?;
             let part = self.parts.get(place.part)?;
-            let (start, count) = part.records.get(place.record)?.cells;
-            part.cells.get(start as usize..)?.get(..usize::from(count))
+            part.cells.get(part.records.get(place.record)?.cells())
         };
         cells().unwrap_or_default()
     }
@@ -333,18 +331,10 @@ impl Request {
             if let Some(summary) = summaries.get_mut(at) {
                 summary.count += 1;
                 summary.database_ns = summary.database_ns.saturating_add(statement.duration_ns());
-                summary.rows = summary.rows.saturating_add(statement.rows);
+                summary.rows = summary.rows.saturating_add(statement.rows.into());
             }
         }
         summaries
-    }
-}
-
-impl StatementRecord {
-    /// Nanoseconds from sending to completion.
-    #[must_use]
-    pub fn duration_ns(&self) -> u64 {
-        self.server_ns.saturating_add(self.transfer_ns)
     }
 }
 

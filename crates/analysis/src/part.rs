@@ -13,7 +13,11 @@ use crate::limits::{
     WIDE_COLUMNS_MAX,
 };
 use crate::record::{
+<<<<<<< HEAD
     Attribution, KeyValue, Moment, Origin, Pause, RequestPart, RowSample, SampleColumn, StatementRecord,
+=======
+    Attribution, KeyValue, Moment, Origin, Pause, RequestPart, RowSample, ShortDuration, StatementRecord,
+>>>>>>> c5670da (analysis: records of half the size, no samples for what is only counted)
     WideColumn,
 };
 use crate::tagset::TagSet;
@@ -29,6 +33,11 @@ fn fill(slot: &mut Arc<str>, value: Option<&Arc<str>>) {
     {
         *slot = Arc::clone(value);
     }
+}
+
+/// Rows or bytes as a record holds them.
+pub(crate) fn narrow(count: u64) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
 }
 
 /// Grows a list fourfold: doubling would copy a long request's records three times as often, each time to memory that
@@ -129,6 +138,11 @@ impl PartRecorder {
         fill(&mut origin.source_location, tags.source_location.as_ref());
     }
 
+    /// Whether nothing more can be recorded: nobody would ask for the rows of what is only counted.
+    pub(crate) fn is_full(&self) -> bool {
+        self.part.records.len() >= RECORDS_MAX
+    }
+
     /// Index the next record will have.
     pub(crate) fn next_index(&self) -> u32 {
         self.part.records.len() as u32
@@ -144,18 +158,18 @@ impl PartRecorder {
         counters: &mut Counters,
     ) -> Option<RecordPlace> {
         self.part.statements += 1;
-        self.part.database_ns = self.part.database_ns.saturating_add(record.server_ns + record.transfer_ns);
+        self.part.database_ns = self.part.database_ns.saturating_add(record.duration_ns());
         self.part.ended = ended;
-        if self.part.records.len() >= RECORDS_MAX {
+        if self.is_full() {
             counters.count_dropped(Dropped::Records, 1);
             return None;
         }
         let index = self.next_index();
-        record.keys = (self.part.keys.len() as u32, keys.len() as u8);
+        (record.keys_start, record.key_count) = (self.part.keys.len() as u16, keys.len() as u8);
         make_room(&mut self.part.keys, keys.len());
         self.part.keys.extend_from_slice(keys);
         if self.part.cells.len() + cells.len() <= CELLS_MAX {
-            record.cells = (self.part.cells.len() as u32, cells.len() as u8);
+            (record.cells_start, record.cell_count) = (self.part.cells.len() as u16, cells.len() as u8);
             make_room(&mut self.part.cells, cells.len());
             self.part.cells.extend_from_slice(cells);
         }
@@ -223,9 +237,9 @@ impl PartRecorder {
             return;
         }
         if let Some(record) = self.part.records.get_mut(place.index as usize) {
-            record.rows = record.rows.saturating_add(rows);
-            record.bytes = record.bytes.saturating_add(bytes);
-            record.transfer_ns = record.transfer_ns.saturating_add(duration_ns);
+            record.rows = record.rows.saturating_add(narrow(rows));
+            record.bytes = record.bytes.saturating_add(narrow(bytes));
+            record.transfer = ShortDuration::from_ns(record.transfer.ns() + duration_ns);
             record.is_fetched_in_pieces = true;
             self.part.database_ns = self.part.database_ns.saturating_add(duration_ns);
             self.part.ended = ended;

@@ -1,6 +1,7 @@
 //! What one session saw of one request: plain, bounded data, written by the session's observer and read by the
 //! rules once the request is over.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use pgtally_fingerprint::{Fingerprint, Kind};
@@ -213,36 +214,70 @@ pub struct WideColumn {
     pub executions: u32,
 }
 
-/// One counted statement.
-#[derive(Clone, Debug)]
+/// A duration in 32 bits: microseconds up to 35 minutes, milliseconds up to 24 days; a longer one counts as that.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ShortDuration(u32);
+
+impl ShortDuration {
+    const MILLISECONDS: u32 = 1 << 31;
+
+    /// The nearest to so many nanoseconds.
+    #[must_use]
+    pub const fn from_ns(ns: u64) -> Self {
+        let (us, ms) = (ns.saturating_add(500) / 1_000, ns / 1_000_000);
+        if us < Self::MILLISECONDS as u64 {
+            Self(us as u32)
+        } else if ms < Self::MILLISECONDS as u64 {
+            Self(ms as u32 | Self::MILLISECONDS)
+        } else {
+            Self(u32::MAX)
+        }
+    }
+
+    /// Nanoseconds.
+    #[must_use]
+    pub const fn ns(self) -> u64 {
+        match self.0 & Self::MILLISECONDS {
+            0 => self.0 as u64 * 1_000,
+            _ => (self.0 & !Self::MILLISECONDS) as u64 * 1_000_000,
+        }
+    }
+}
+
+/// One counted statement. Small, because a busy session writes thousands of them to memory that no cache holds.
+#[derive(Clone, Debug, Default)]
 pub struct StatementRecord {
     /// Its shape.
     pub fingerprint: Fingerprint,
-    /// Its label in metrics.
-    pub kind: Kind,
     /// When its last byte went to the upstream.
     pub sent: Moment,
-    /// Nanoseconds from `sent` to the first byte of its answer.
-    pub server_ns: u64,
-    /// Nanoseconds from the first byte of its answer to its completion.
-    pub transfer_ns: u64,
-    /// Nanoseconds the client took from the previous answer on this session to sending this statement, 0 for the first of a request.
-    pub turnaround_ns: u64,
-    /// Rows returned or affected, FETCHes of its cursor included.
-    pub rows: u64,
-    /// Bytes of its row messages.
-    pub bytes: u64,
     /// Hash over all its canonical parameter values.
     pub parameters_hash: u64,
     /// Hash over the parameters that are not in `keys`.
-    pub others_hash: u64,
-    /// Its key parameters, of an INSERT its first values: range into [`RequestPart::keys`] (start, count; at most
-    /// [`crate::limits::KEYS_MAX`]).
-    pub keys: (u32, u8),
-    /// Key-like cells of its only row: range into [`RequestPart::cells`] (start, count).
-    pub cells: (u32, u8),
-    /// Hash of what else belongs to the group key: `search_path` and role in force.
-    pub environment: u64,
+    pub others_hash: u32,
+    /// Hash of what else belongs to the group key: `search_path` and role in force; 0 for none.
+    pub environment: u32,
+    /// From `sent` to the first byte of its answer.
+    pub server: ShortDuration,
+    /// From the first byte of its answer to its completion.
+    pub transfer: ShortDuration,
+    /// What the client took from the previous answer on this session to sending this statement, 0 for the first of a
+    /// request.
+    pub turnaround: ShortDuration,
+    /// Rows returned or affected, FETCHes of its cursor included; `u32::MAX` stands for more, too.
+    pub rows: u32,
+    /// Bytes of its row messages; `u32::MAX` stands for more, too.
+    pub bytes: u32,
+    /// First of its key parameters in [`RequestPart::keys`], of an INSERT first of its first values.
+    pub keys_start: u16,
+    /// First of the key-like cells of its only row in [`RequestPart::cells`].
+    pub cells_start: u16,
+    /// Its key parameters, at most [`crate::limits::KEYS_MAX`].
+    pub key_count: u8,
+    /// Its cells.
+    pub cell_count: u8,
+    /// Its label in metrics.
+    pub kind: Kind,
     /// Ordinal of the transaction block on the session; 0 in autocommit.
     pub transaction: u32,
     /// Sent after the answer to the previous statement of the session was complete.
@@ -253,6 +288,28 @@ pub struct StatementRecord {
     pub is_retried: bool,
     /// It ran through a cursor or portal fetched in pieces.
     pub is_fetched_in_pieces: bool,
+}
+
+impl StatementRecord {
+    /// From sending to completion, in nanoseconds.
+    #[must_use]
+    pub const fn duration_ns(&self) -> u64 {
+        self.server.ns() + self.transfer.ns()
+    }
+
+    /// Range of its key parameters in [`RequestPart::keys`].
+    #[must_use]
+    pub fn keys(&self) -> Range<usize> {
+        let start = usize::from(self.keys_start);
+        start..start + usize::from(self.key_count)
+    }
+
+    /// Range of its cells in [`RequestPart::cells`].
+    #[must_use]
+    pub fn cells(&self) -> Range<usize> {
+        let start = usize::from(self.cells_start);
+        start..start + usize::from(self.cell_count)
+    }
 }
 
 /// One key parameter's value.

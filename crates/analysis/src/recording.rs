@@ -16,8 +16,8 @@ use crate::columns::WideCells;
 use crate::counters::{DatabaseIndex, Dropped};
 use crate::execution::{Execution, Mark, Observed, Run};
 use crate::limits::{CURSORS_MAX, DEALLOCATED_MAX, NAME_BYTES_MAX, SAMPLE_ROWS_MAX, WIDE_ROW_BYTES};
-use crate::part::{PartRecorder, RecordPlace, cut};
-use crate::record::{Moment, Origin, StatementRecord, WideColumn};
+use crate::part::{PartRecorder, RecordPlace, cut, narrow};
+use crate::record::{Moment, Origin, ShortDuration, StatementRecord, WideColumn};
 use crate::texts::{Statement, WorkerShape};
 use crate::worker::Worker;
 
@@ -231,6 +231,9 @@ impl Recording {
         let Some(recorder) = self.recorder.as_deref_mut().filter(|_| !plan.columns.is_empty()) else {
             return;
         };
+        if recorder.is_full() && execution.run.place.is_none() && self.cursors.is_empty() {
+            return;
+        }
         let mut cursor = self.cursors.iter_mut().find(|cursor| is_fetch_of(statement, cursor));
         let is_first_fetch =
             cursor.as_mut().is_some_and(|cursor| !std::mem::replace(&mut cursor.has_rows, true));
@@ -364,18 +367,20 @@ impl Recording {
         let values = statement.map(|statement| statement.values).unwrap_or_default();
         let record = StatementRecord {
             fingerprint: statement.map(|statement| statement.shape.fingerprint).unwrap_or_default(),
-            kind,
             sent: mark.sent,
-            server_ns: run.first_answer.since(run.sent),
-            transfer_ns: now.since(run.first_answer),
-            turnaround_ns: self.turnaround(mark.sent),
-            rows,
-            bytes: run.bytes,
             parameters_hash: values.hash,
-            others_hash: values.others_hash,
-            keys: (0, 0),
-            cells: (0, 0),
-            environment: self.attributor.environment(),
+            others_hash: fold(values.others_hash),
+            environment: fold(self.attributor.environment()),
+            server: ShortDuration::from_ns(run.first_answer.since(run.sent)),
+            transfer: ShortDuration::from_ns(now.since(run.first_answer)),
+            turnaround: ShortDuration::from_ns(self.turnaround(mark.sent)),
+            rows: narrow(rows),
+            bytes: narrow(run.bytes),
+            keys_start: 0,
+            cells_start: 0,
+            key_count: 0,
+            cell_count: 0,
+            kind,
             transaction: self.attributor.transaction(),
             is_round_trip: mark.is_round_trip && execution.is_first(),
             error,
@@ -518,6 +523,12 @@ impl Recording {
         let value = if setting.placeholder.is_some() { &execution.setting_value } else { &setting.value };
         self.attributor.set(setting.name, scope, value.as_deref());
     }
+}
+
+/// Half of a hash; 0 stays 0, and nothing else becomes it.
+const fn fold(hash: u64) -> u32 {
+    let folded = (hash ^ (hash >> 32)) as u32;
+    if folded == 0 && hash != 0 { 1 } else { folded }
 }
 
 /// Whether the statement's rows, if it gives any, are rows it has written.

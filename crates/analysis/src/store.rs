@@ -304,7 +304,7 @@ fn timeline(request: &Request) -> Vec<TimelineEntry> {
         session: it.session,
         offset_ns: it.statement.sent.since(request.started()),
         duration_ns: it.statement.duration_ns(),
-        rows: it.statement.rows,
+        rows: it.statement.rows.into(),
     };
     request.records().take(TIMELINE_MAX).map(entry).collect()
 }

@@ -11,9 +11,10 @@ use crate::catalog::Catalog;
 use crate::finding::Detection;
 use crate::history::History;
 use crate::merge::Request;
+use crate::part::narrow;
 use crate::record::{
-    Attribution, KeyValue, Moment, Origin, Pause, RequestPart, RowSample, SampleColumn, StatementRecord,
-    WideColumn,
+    Attribution, KeyValue, Moment, Origin, Pause, RequestPart, RowSample, SampleColumn, ShortDuration,
+    StatementRecord, WideColumn,
 };
 use crate::rules;
 use crate::settings::FindingSettings;
@@ -213,21 +214,20 @@ impl Script {
             fingerprint,
             kind: kind(text),
             sent: Moment(self.now),
-            server_ns: self.server_ns,
-            transfer_ns: 0,
-            turnaround_ns: self.turnaround_ns,
-            rows: self.affected,
-            bytes: 50 * self.affected,
+            server: ShortDuration::from_ns(self.server_ns),
+            turnaround: ShortDuration::from_ns(self.turnaround_ns),
+            rows: narrow(self.affected),
+            bytes: narrow(50 * self.affected),
             parameters_hash: all,
-            others_hash: others,
-            keys: (first_key as u32, keys.len() as u8),
-            cells: (0, 0),
-            environment: self.environment,
+            others_hash: narrow(others),
+            keys_start: first_key as u16,
+            key_count: keys.len() as u8,
+            environment: narrow(self.environment),
             transaction: self.transaction,
             is_round_trip: self.is_round_trip,
             error: self.error.take(),
             is_retried: self.is_retried,
-            is_fetched_in_pieces: false,
+            ..StatementRecord::default()
         });
         self.now += self.server_ns;
         self.part.statements += 1;
@@ -239,7 +239,7 @@ impl Script {
     fn sample(&mut self, columns: &[&str], rows: &[Vec<i64>]) -> &mut Self {
         let index = self.part.records.len() - 1;
         let record = &mut self.part.records[index];
-        record.rows = rows.len() as u64;
+        record.rows = rows.len() as u32;
         let values = rows.iter().flatten().map(|it| hash(*it));
         let known = self.part.samples.iter_mut().find(|it| it.fingerprint == record.fingerprint);
         if let Some(sample) = known {
@@ -298,10 +298,10 @@ impl Script {
 
     /// Cells of the only row of the last statement.
     pub(crate) fn cells(&mut self, cells: &[i64]) -> &mut Self {
-        let start = self.part.cells.len() as u32;
+        let start = self.part.cells.len() as u16;
         self.part.cells.extend(cells.iter().map(|it| hash(*it)));
         let record = self.part.records.last_mut().expect("a statement");
-        record.cells = (start, cells.len() as u8);
+        (record.cells_start, record.cell_count) = (start, cells.len() as u8);
         self
     }
 
@@ -318,7 +318,7 @@ impl Script {
     /// Rows and bytes of the last statement, and the column that makes up most of them.
     pub(crate) fn wide(&mut self, rows: u64, bytes: u64, column: Option<(u16, u64)>) -> &mut Self {
         let record = self.part.records.last_mut().expect("a statement");
-        (record.rows, record.bytes) = (rows, bytes);
+        (record.rows, record.bytes) = (narrow(rows), narrow(bytes));
         if let Some((position, column_bytes)) = column {
             let fingerprint = record.fingerprint;
             let label = "wide".into();

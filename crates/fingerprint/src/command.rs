@@ -3,7 +3,7 @@
 use crate::keyword::Keyword;
 
 /// Label of a statement in metrics. A closed set of nine.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Kind {
     /// COPY in either direction.
     Copy,
@@ -16,6 +16,7 @@ pub enum Kind {
     /// MERGE.
     Merge,
     /// Everything else, settings and cursor fetches among it.
+    #[default]
     Other,
     /// Reads: SELECT, VALUES, TABLE, DECLARE, pings.
     Select,

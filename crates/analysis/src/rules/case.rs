@@ -95,7 +95,7 @@ impl<'a> Case<'a> {
     /// Groups in order of first use. Left out are failed statements, attempts that were rolled back to be retried,
     /// and shapes that could not be parsed, as no exclusion could be checked for them.
     pub(super) fn groups(&self) -> Vec<Group<'a>> {
-        let mut index: FxHashMap<(Fingerprint, u64), usize> = FxHashMap::default();
+        let mut index: FxHashMap<(Fingerprint, u32), usize> = FxHashMap::default();
         let mut lists: Vec<Vec<Member<'a>>> = Vec::new();
         for member in &self.members {
             let it = member.statement;
@@ -154,7 +154,7 @@ impl<'a> Case<'a> {
     pub(super) fn list_of(&self, fingerprint: Fingerprint) -> Link {
         let members = self.members.iter().filter(|it| it.statement.fingerprint == fingerprint);
         let (rows, executions) = members.fold((0_u64, 0_u32), |(rows, executions), it| {
-            (rows.saturating_add(it.statement.rows), executions.saturating_add(1))
+            (rows.saturating_add(it.statement.rows.into()), executions.saturating_add(1))
         });
         Link { fingerprint, column: String::new(), rows, executions, score: 0 }
     }
@@ -311,7 +311,7 @@ pub(super) fn are_round_trips(members: &[Member<'_>], least: usize) -> bool {
 
 /// Whether the client lets time pass between the repeats, as a poller or a worker does.
 pub(super) fn is_polling(members: &[Member<'_>], settings: &FindingSettings) -> bool {
-    let gaps = members.iter().skip(1).map(|member| member.statement.turnaround_ns);
+    let gaps = members.iter().skip(1).map(|member| member.statement.turnaround.ns());
     median(gaps) >= settings.polling_gap_ns
 }
 

@@ -37,7 +37,7 @@ pub(super) fn find(case: &Case<'_>, groups: &[Group<'_>], count: &Group<'_>) -> 
     let link = Link {
         fingerprint: select.known.shape.fingerprint,
         column: String::new(),
-        rows: select.members.iter().fold(0, |sum, it| it.statement.rows.saturating_add(sum)),
+        rows: select.members.iter().fold(0, |sum, it| u64::from(it.statement.rows).saturating_add(sum)),
         executions: u32::try_from(select.members.len()).unwrap_or(u32::MAX),
         score: 0,
     };

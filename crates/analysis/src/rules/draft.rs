@@ -287,17 +287,17 @@ impl Cost {
             };
             let count = run.len().max(1) as u64;
             let beyond_one = |total: u64| total - total / count;
-            let waited_ns = sum(&|it| it.server_ns.saturating_add(it.turnaround_ns));
+            let waited_ns = sum(&|it| it.server.ns() + it.turnaround.ns());
             cost.count += count;
             cost.wasted_ns = cost.wasted_ns.saturating_add(beyond_one(waited_ns));
             cost.beyond_one_ns =
                 cost.beyond_one_ns.saturating_add(beyond_one(sum(&StatementRecord::duration_ns)));
-            cost.rows = cost.rows.saturating_add(sum(&|it| it.rows));
-            cost.bytes = cost.bytes.saturating_add(sum(&|it| it.bytes));
+            cost.rows = cost.rows.saturating_add(sum(&|it| it.rows.into()));
+            cost.bytes = cost.bytes.saturating_add(sum(&|it| it.bytes.into()));
             let times = &mut cost.times;
-            times.server_ns = times.server_ns.saturating_add(sum(&|it| it.server_ns));
-            times.transfer_ns = times.transfer_ns.saturating_add(sum(&|it| it.transfer_ns));
-            times.client_ns = times.client_ns.saturating_add(sum(&|it| it.turnaround_ns));
+            times.server_ns = times.server_ns.saturating_add(sum(&|it| it.server.ns()));
+            times.transfer_ns = times.transfer_ns.saturating_add(sum(&|it| it.transfer.ns()));
+            times.client_ns = times.client_ns.saturating_add(sum(&|it| it.turnaround.ns()));
         }
         cost
     }

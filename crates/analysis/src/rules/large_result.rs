@@ -16,7 +16,7 @@ pub(super) fn find_unbounded(case: &Case<'_>, group: &Group<'_>) -> Option<Draft
     let is_large = |member: &&Member<'_>| {
         let it = member.statement;
         let is_many =
-            it.rows >= u64::from(settings.unbounded_rows_min) || it.bytes >= settings.unbounded_bytes_min;
+            it.rows >= settings.unbounded_rows_min || u64::from(it.bytes) >= settings.unbounded_bytes_min;
         // One row is bounded, however wide.
         is_many && it.rows > 1 && !it.is_fetched_in_pieces
     };
@@ -45,7 +45,7 @@ pub(super) fn find_wide(case: &Case<'_>, group: &Group<'_>) -> Option<Draft> {
     let wide: Vec<_> = wide.collect();
     let executions = wide.iter().fold(0_u32, |sum, it| sum.saturating_add(it.executions));
     let row_bytes = wide.iter().fold(0_u64, |sum, it| sum.saturating_add(it.row_bytes));
-    let all_bytes = group.members.iter().fold(0_u64, |sum, it| it.statement.bytes.saturating_add(sum));
+    let all_bytes = group.members.iter().fold(0_u64, |sum, it| sum.saturating_add(it.statement.bytes.into()));
     if executions < settings.wide_repeats_min || row_bytes < settings.wide_bytes_min {
         return None;
     }

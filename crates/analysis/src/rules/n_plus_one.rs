@@ -39,7 +39,7 @@ fn by_request(case: &Case<'_>, group: &Group<'_>) -> Vec<Draft> {
 
 /// Members with equal parameters apart from the keys, in order of first use.
 fn by_other_parameters<'a>(members: &[Member<'a>]) -> Vec<Vec<Member<'a>>> {
-    let mut index: FxHashMap<u64, usize> = FxHashMap::default();
+    let mut index: FxHashMap<u32, usize> = FxHashMap::default();
     let mut lists: Vec<Vec<Member<'a>>> = Vec::new();
     for member in members {
         let at = *index.entry(member.statement.others_hash).or_insert_with(|| {

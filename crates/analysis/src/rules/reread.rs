@@ -26,7 +26,7 @@ struct WrittenKey {
     table: Box<str>,
     column: Box<str>,
     at: Moment,
-    environment: Option<u64>,
+    environment: Option<u32>,
     fingerprint: Fingerprint,
 }
 

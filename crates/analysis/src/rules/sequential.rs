@@ -28,7 +28,7 @@ pub(super) fn find(case: &Case<'_>) -> Option<Draft> {
     let verdict = Verdict::plain(FindingKind::SequentialIndependent, Confidence::Medium, &longest);
     let mut draft = Draft::whole(case, &group, &longest, verdict);
     // Sent together they would still run one by one; what is saved is the waiting in between.
-    let waits = longest.iter().skip(1).map(|it| it.statement.turnaround_ns);
+    let waits = longest.iter().skip(1).map(|it| it.statement.turnaround.ns());
     draft.detection.wasted_ns = waits.fold(0, u64::saturating_add);
     draft.severity = Some(Severity::Info);
     Some(draft)
@@ -118,7 +118,7 @@ fn is_plain_read(case: &Case<'_>, member: &Member<'_>) -> bool {
 
 fn spent_ns(run: &[Member<'_>]) -> u64 {
     run.iter().fold(0, |sum, it| {
-        sum.saturating_add(it.statement.duration_ns()).saturating_add(it.statement.turnaround_ns)
+        sum.saturating_add(it.statement.duration_ns()).saturating_add(it.statement.turnaround.ns())
     })
 }
 

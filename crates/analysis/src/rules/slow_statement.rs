@@ -40,7 +40,7 @@ pub(super) fn find(case: &Case<'_>) -> Vec<Draft> {
 
 /// A cursor's or portal's statement lasts as long as the client fetches: only its server time is its own.
 fn duration_ns(statement: &StatementRecord) -> u64 {
-    if statement.is_fetched_in_pieces { statement.server_ns } else { statement.duration_ns() }
+    if statement.is_fetched_in_pieces { statement.server.ns() } else { statement.duration_ns() }
 }
 
 fn judge(case: &Case<'_>, fingerprint: Fingerprint, members: &[Member<'_>]) -> Option<Draft> {
@@ -49,15 +49,23 @@ fn judge(case: &Case<'_>, fingerprint: Fingerprint, members: &[Member<'_>]) -> O
     if is_exempt(worst.kind, known) {
         return None;
     }
-    let times =
-        Times { server_ns: worst.server_ns, transfer_ns: worst.transfer_ns, client_ns: worst.turnaround_ns };
+    let times = Times {
+        server_ns: worst.server.ns(),
+        transfer_ns: worst.transfer.ns(),
+        client_ns: worst.turnaround.ns(),
+    };
     let mut draft = Draft::of_request(case, FindingKind::SlowStatement, fingerprint, times);
     let it = &mut draft.detection;
     it.repeat = u32::try_from(members.len()).unwrap_or(u32::MAX);
     it.wasted_ns = duration_ns(worst);
-    it.rows = members.iter().fold(0, |sum, it| it.statement.rows.saturating_add(sum));
-    it.bytes = members.iter().fold(0, |sum, it| it.statement.bytes.saturating_add(sum));
-    it.fix = fix::slow_advice(worst.server_ns, worst.transfer_ns, worst.rows, p95_ns(case, fingerprint));
+    it.rows = members.iter().fold(0, |sum, it| u64::from(it.statement.rows).saturating_add(sum));
+    it.bytes = members.iter().fold(0, |sum, it| u64::from(it.statement.bytes).saturating_add(sum));
+    it.fix = fix::slow_advice(
+        worst.server.ns(),
+        worst.transfer.ns(),
+        worst.rows.into(),
+        p95_ns(case, fingerprint),
+    );
     draft.severity = Some(severity(case, it.wasted_ns));
     Some(draft)
 }

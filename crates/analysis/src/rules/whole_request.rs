@@ -70,7 +70,7 @@ fn waiting_ns(case: &Case<'_>) -> u64 {
             }
         };
         if transaction != 0 && before == transaction {
-            waiting = waiting.saturating_add(member.statement.turnaround_ns);
+            waiting = waiting.saturating_add(member.statement.turnaround.ns());
         }
     }
     waiting
@@ -78,9 +78,9 @@ fn waiting_ns(case: &Case<'_>) -> u64 {
 
 fn times(case: &Case<'_>) -> Times {
     case.members.iter().fold(Times::default(), |sum, it| Times {
-        server_ns: sum.server_ns.saturating_add(it.statement.server_ns),
-        transfer_ns: sum.transfer_ns.saturating_add(it.statement.transfer_ns),
-        client_ns: sum.client_ns.saturating_add(it.statement.turnaround_ns),
+        server_ns: sum.server_ns.saturating_add(it.statement.server.ns()),
+        transfer_ns: sum.transfer_ns.saturating_add(it.statement.transfer.ns()),
+        client_ns: sum.client_ns.saturating_add(it.statement.turnaround.ns()),
     })
 }
 

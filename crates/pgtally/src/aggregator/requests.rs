@@ -264,8 +264,8 @@ fn after(moment: Moment, wait: std::time::Duration) -> Moment {
 /// About what a part adds to a request that has room for `room` more records.
 fn part_bytes(part: &RequestPart, room: usize) -> usize {
     let records = part.records.iter().take(room).map(|record| {
-        let keys = usize::from(record.keys.1) * size_of::<KeyValue>();
-        size_of::<StatementRecord>() + keys + usize::from(record.cells.1) * size_of::<u32>()
+        let keys = usize::from(record.key_count) * size_of::<KeyValue>();
+        size_of::<StatementRecord>() + keys + usize::from(record.cell_count) * size_of::<u32>()
     });
     let samples: usize =
         part.samples.iter().map(|sample| size_of_val(sample) + sample.values.len() * 4).sum();

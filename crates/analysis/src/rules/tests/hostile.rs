@@ -6,7 +6,8 @@ use proptest::prelude::*;
 
 use super::{AUTHOR, ITEMS, POSTS, USER};
 use crate::merge::Request;
-use crate::record::{KeyValue, Moment, RequestPart, RowSample, SampleColumn, StatementRecord};
+use crate::part::narrow;
+use crate::record::{KeyValue, Moment, RequestPart, RowSample, SampleColumn, ShortDuration, StatementRecord};
 use crate::settings::FindingSettings;
 use crate::testing::{Script, fingerprint};
 
@@ -14,7 +15,7 @@ use crate::testing::{Script, fingerprint};
 fn any_part() -> impl Strategy<Value = RequestPart> {
     let texts =
         [POSTS, AUTHOR, ITEMS, USER, "UPDATE users SET a = $1 WHERE id = $2", "no SQL", "SELECT a FROM t"];
-    let record = (0..texts.len(), 0..40_u32, 0..4_u8, 0..3_u64, any::<u64>(), any::<bool>(), 0..3_u32);
+    let record = (0..texts.len(), 0..40_u16, 0..4_u8, 0..3_u64, any::<u64>(), any::<bool>(), 0..3_u32);
     let key = (1..4_u16, 0..3_u16, 0..6_u32);
     let sample = (0..texts.len(), 0..50_u32, vec(0..6_u32, 0..40), 0..4_u16);
     (vec(record, 0..80), vec(key, 0..40), vec(sample, 0..6)).prop_map(move |(records, keys, samples)| {
@@ -25,15 +26,17 @@ fn any_part() -> impl Strategy<Value = RequestPart> {
                 fingerprint: fingerprint(texts[text]),
                 kind: if texts[text].starts_with("UPDATE") { Kind::Update } else { Kind::Select },
                 sent: Moment(time),
-                server_ns: time,
-                transfer_ns: time,
-                turnaround_ns: time / 2,
-                rows: hash,
-                bytes: time,
+                server: ShortDuration::from_ns(time),
+                transfer: ShortDuration::from_ns(time),
+                turnaround: ShortDuration::from_ns(time / 2),
+                rows: narrow(hash),
+                bytes: narrow(time),
                 parameters_hash: hash,
-                others_hash: hash / 2,
-                keys: (start, count),
-                cells: (count.into(), count),
+                others_hash: narrow(hash / 2),
+                keys_start: start,
+                key_count: count,
+                cells_start: count.into(),
+                cell_count: count,
                 environment: 0,
                 transaction,
                 is_round_trip,

@@ -144,26 +144,7 @@ fn a_key_used_again_after_a_reset_is_another_request() {
 
 #[test]
 fn records_beyond_the_bound_cost_nothing() {
-    let record = |key: u32| StatementRecord {
-        fingerprint: Default::default(),
-        kind: pgtally_fingerprint::Kind::Other,
-        sent: Moment(0),
-        server_ns: 0,
-        transfer_ns: 0,
-        turnaround_ns: 0,
-        rows: 0,
-        bytes: 0,
-        parameters_hash: 0,
-        others_hash: 0,
-        keys: (key, 1),
-        cells: (0, 0),
-        environment: 0,
-        transaction: 0,
-        is_round_trip: true,
-        error: None,
-        is_fetched_in_pieces: false,
-        is_retried: false,
-    };
+    let record = |key: u16| StatementRecord { keys_start: key, key_count: 1, ..StatementRecord::default() };
     let full = || RequestPart {
         statements: 1_500,
         records: (0..1_500).map(record).collect(),
