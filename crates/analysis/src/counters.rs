@@ -17,6 +17,8 @@ pub const DURATION_BUCKETS: [f64; 16] = [
 pub enum Dropped {
     /// Statements of a request beyond [`limits::RECORDS_MAX`]: counted, not recorded.
     Records,
+    /// Statements of a session's only unit beyond [`limits::BUSY_RECORDS_MAX`] under load: counted, not recorded.
+    Sampled,
     /// Row samples beyond [`limits::SAMPLE_BYTES_MAX`].
     Samples,
     /// New shapes beyond [`limits::NEW_SHAPES_MAX`] waiting to be announced: counted under an unknown text.
@@ -29,13 +31,15 @@ pub enum Dropped {
 
 impl Dropped {
     /// Every reason.
-    pub const ALL: [Self; 5] = [Self::Records, Self::Samples, Self::Shapes, Self::Statements, Self::TextCut];
+    pub const ALL: [Self; 6] =
+        [Self::Records, Self::Sampled, Self::Samples, Self::Shapes, Self::Statements, Self::TextCut];
 
     /// Metric label.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::Records => "records",
+            Self::Sampled => "sampled",
             Self::Samples => "samples",
             Self::Shapes => "shapes",
             Self::Statements => "statements",

@@ -2,6 +2,14 @@
 
 /// Statements recorded per request and session. A page with more is chatty anyway; the rest is counted.
 pub const RECORDS_MAX: usize = 2_000;
+/// Statements recorded of a unit of the level `session` while its worker is busy. Nothing tells its requests apart, so
+/// more of them prove no more; the rest is counted.
+pub const BUSY_RECORDS_MAX: usize = 200;
+/// Statements of sessions in turns within [`BUSY_WINDOW_NS`] that make a worker busy: 5,000 a second. A session alone
+/// never does: there is nothing to spare it for.
+pub const BUSY_STATEMENTS: u32 = 500;
+/// Nanoseconds over which a worker's statements are counted to tell whether it is busy.
+pub const BUSY_WINDOW_NS: u64 = 100_000_000;
 /// Key parameters recorded per statement. Composite keys have two or three.
 pub const KEYS_MAX: usize = 4;
 /// Bytes of sampled row values per request.

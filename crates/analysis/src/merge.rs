@@ -284,8 +284,7 @@ impl Request {
     pub(crate) fn single_rows(&self) -> impl Iterator<Item = SingleRow<'_>> {
         self.parts.iter().filter(|part| !part.row_columns.is_empty()).flat_map(|part| {
             part.records.iter().filter_map(|record| {
-                let (start, count) = record.cells;
-                let cells = part.cells.get(start as usize..)?.get(..usize::from(count))?;
+                let cells = part.cells.get(record.cells())?;
                 let named =
                     part.row_columns.iter().find(|(fingerprint, _)| *fingerprint == record.fingerprint);
                 let (fingerprint, columns) = named?;

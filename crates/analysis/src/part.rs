@@ -9,18 +9,17 @@ use crate::attribution::RequestName;
 use crate::columns::{ColumnPlan, RowHashes};
 use crate::counters::{Counters, Dropped};
 use crate::limits::{
-    CELLS_MAX, PAUSES_MAX, RECORDS_MAX, ROW_COLUMNS_MAX, SAMPLE_BYTES_MAX, SAMPLE_ROWS_MAX, SAMPLES_MAX,
-    WIDE_COLUMNS_MAX,
+    BUSY_RECORDS_MAX, CELLS_MAX, KEYS_MAX, PAUSES_MAX, RECORDS_MAX, ROW_COLUMNS_MAX, SAMPLE_BYTES_MAX,
+    SAMPLE_ROWS_MAX, SAMPLES_MAX, WIDE_COLUMNS_MAX,
 };
 use crate::record::{
-<<<<<<< HEAD
-    Attribution, KeyValue, Moment, Origin, Pause, RequestPart, RowSample, SampleColumn, StatementRecord,
-=======
-    Attribution, KeyValue, Moment, Origin, Pause, RequestPart, RowSample, ShortDuration, StatementRecord,
->>>>>>> c5670da (analysis: records of half the size, no samples for what is only counted)
-    WideColumn,
+    Attribution, KeyValue, Moment, Origin, Pause, RequestPart, RowSample, SampleColumn, ShortDuration,
+    StatementRecord, WideColumn,
 };
 use crate::tagset::TagSet;
+
+// Records hold their places in the lists of keys and cells in 16 bits.
+const _: () = assert!(RECORDS_MAX * KEYS_MAX <= u16::MAX as usize && CELLS_MAX <= u16::MAX as usize);
 
 /// `text` cut to at most `bytes_max` bytes, at a character.
 pub(crate) fn cut(text: &str, bytes_max: usize) -> &str {
@@ -62,6 +61,7 @@ pub(crate) struct PartRecorder {
     rows_seen: u64,
     rows_named: u64,
     has_tagged_route: bool,
+    is_full: bool,
 }
 
 /// Where a record stands: recorder and index.
@@ -100,6 +100,7 @@ impl PartRecorder {
             uses: 0,
             rows_seen: 0,
             rows_named: 0,
+            is_full: false,
             has_tagged_route: false,
         }
     }
@@ -138,9 +139,9 @@ impl PartRecorder {
         fill(&mut origin.source_location, tags.source_location.as_ref());
     }
 
-    /// Whether nothing more can be recorded: nobody would ask for the rows of what is only counted.
-    pub(crate) fn is_full(&self) -> bool {
-        self.part.records.len() >= RECORDS_MAX
+    /// Whether nothing more is recorded, only counted.
+    pub(crate) const fn is_full(&self) -> bool {
+        self.is_full
     }
 
     /// Index the next record will have.
@@ -148,20 +149,26 @@ impl PartRecorder {
         self.part.records.len() as u32
     }
 
-    /// Records a counted statement; `None` beyond the limit. `cells` are those of its only row.
+    /// Records a counted statement; `None` beyond the limit, which is lower while the worker `is_busy`. `cells` are
+    /// those of its only row.
     pub(crate) fn record(
         &mut self,
         mut record: StatementRecord,
         keys: &[KeyValue],
         cells: &[u32],
         ended: Moment,
+        is_busy: bool,
         counters: &mut Counters,
     ) -> Option<RecordPlace> {
         self.part.statements += 1;
         self.part.database_ns = self.part.database_ns.saturating_add(record.duration_ns());
         self.part.ended = ended;
-        if self.is_full() {
-            counters.count_dropped(Dropped::Records, 1);
+        let is_sampled = is_busy && self.part.attribution == Attribution::Session;
+        let records_max = if is_sampled { BUSY_RECORDS_MAX } else { RECORDS_MAX };
+        self.is_full |= self.part.records.len() >= records_max;
+        if self.is_full {
+            let is_sampled = self.part.records.len() < RECORDS_MAX;
+            counters.count_dropped(if is_sampled { Dropped::Sampled } else { Dropped::Records }, 1);
             return None;
         }
         let index = self.next_index();

@@ -356,3 +356,26 @@ pub struct SampleColumn {
     /// Label of the column, as the statement names it.
     pub label: Box<str>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn short_durations_keep_six_digits_or_a_microsecond() {
+        for ns in [
+            0,
+            400,
+            1_000,
+            999_600,
+            123_456_789,
+            2_147_483_647_000,
+            2_147_483_648_000,
+            90 * 60 * 1_000_000_000,
+        ] {
+            let kept = ShortDuration::from_ns(ns).ns();
+            assert!(kept.abs_diff(ns) <= (ns / 1_000_000).max(500), "{ns} became {kept}");
+        }
+        assert_eq!(ShortDuration::from_ns(u64::MAX).ns(), 2_147_483_647 * 1_000_000);
+    }
+}

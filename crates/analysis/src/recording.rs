@@ -400,11 +400,12 @@ impl Recording {
             Some(plan) if run.has_held_row => run.first_row.get(..plan.columns.len()).unwrap_or_default(),
             _ => &[],
         };
+        let is_busy = worker.load.is_busy(self.session, now);
         let place = recorder.and_then(|recorder| {
             if let (Some(plan), [_, ..]) = (&execution.columns, cells) {
                 recorder.name_cells(record.fingerprint, &plan.columns);
             }
-            let place = recorder.record(record, values.keys(), cells, now, &mut worker.counters);
+            let place = recorder.record(record, values.keys(), cells, now, is_busy, &mut worker.counters);
             if let Some(wide) = run.wide {
                 recorder.widen(wide_column(execution, wide));
             }

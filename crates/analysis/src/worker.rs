@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use crate::counters::{Counters, Dropped};
-use crate::record::RequestPart;
+use crate::limits::{BUSY_STATEMENTS, BUSY_WINDOW_NS};
+use crate::record::{Moment, RequestPart};
 use crate::shape::Shape;
 use crate::tagset::TagSets;
 use crate::tap::{Tap, TappedBatch};
@@ -35,6 +36,7 @@ pub struct Worker {
     pub(crate) counters: Counters,
     pub(crate) parts: Vec<RequestPart>,
     pub(crate) has_counts: bool,
+    pub(crate) load: Load,
     /// `None` while nobody listens.
     pub(crate) tap: Option<Box<Tap>>,
 }
@@ -49,6 +51,7 @@ impl Worker {
             counters: Counters::default(),
             parts: Vec::new(),
             has_counts: false,
+            load: Load::default(),
             tap: None,
             settings,
         }
@@ -103,5 +106,47 @@ impl Worker {
     #[must_use]
     pub fn take_tapped(&mut self) -> TappedBatch {
         self.tap.as_mut().map(|tap| tap.take()).unwrap_or_default()
+    }
+}
+
+/// Whether the sessions of a worker send more statements than are worth recording each.
+#[derive(Debug, Default)]
+pub(crate) struct Load {
+    window: Moment,
+    /// Statements in this window that came after one of another session.
+    turns: u32,
+    last_session: u64,
+    is_busy: bool,
+}
+
+impl Load {
+    /// Counts a statement of `session`; whether the worker is busy, as this window or the one before it tells.
+    pub(crate) fn is_busy(&mut self, session: u64, now: Moment) -> bool {
+        self.turns += u32::from(std::mem::replace(&mut self.last_session, session) != session);
+        self.is_busy |= self.turns >= BUSY_STATEMENTS;
+        if now.since(self.window) >= BUSY_WINDOW_NS {
+            self.is_busy = self.turns >= BUSY_STATEMENTS && now.since(self.window) < 2 * BUSY_WINDOW_NS;
+            (self.window, self.turns) = (now, 0);
+        }
+        self.is_busy
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_statements_of_several_sessions_make_a_worker_busy() {
+        let mut load = Load::default();
+        let mut busy_of = |statements: u64, sessions: u64, step_ns: u64| {
+            let start = load.window.0 + 1_000_000_000;
+            let mut is_busy = |n: &u64| load.is_busy(n % sessions, Moment(start + n * step_ns));
+            (0..statements).filter(|n| is_busy(n)).count()
+        };
+        assert_eq!(busy_of(20_000, 1, 10_000), 0, "one session alone");
+        assert_eq!(busy_of(4_900, 8, 210_000), 0, "fewer than 5,000 a second");
+        assert!(busy_of(20_000, 8, 50_000) > 19_000, "20,000 a second");
+        assert_eq!(busy_of(1_000, 8, 1_000_000), 0, "over");
     }
 }

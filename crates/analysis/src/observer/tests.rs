@@ -403,3 +403,27 @@ fn startup_options_are_split_as_postgresql_does() {
         );
     }
 }
+
+#[test]
+fn a_busy_worker_records_the_first_statements_of_what_it_cannot_divide() {
+    let mut untagged = Session::new();
+    let mut tagged = Session::new();
+    let answer = [complete("SELECT 0"), message(b'Z', b"I")].concat();
+    for number in 0..1_000_u64 {
+        let now = Moment(1_000_000_000 + number * 100_000);
+        // Two sessions of one worker, as their statements alternate.
+        for (session, tag) in [(&mut untagged.observer, ""), (&mut tagged.observer, "/*request_id='a'*/")] {
+            let sql = format!("SELECT a FROM t WHERE id = {number}{tag}\0");
+            session.frontend(&message(b'Q', sql.as_bytes()), now, &mut untagged.worker).unwrap();
+            untagged.worker.load.is_busy(number % 2, now);
+            session.backend(&answer, now, &mut untagged.worker).unwrap();
+        }
+    }
+    let part = untagged.observer.open_part().unwrap();
+    assert_eq!((part.attribution, part.statements), (Attribution::Session, 1_000));
+    assert!((200..500).contains(&part.records.len()), "{} recorded", part.records.len());
+    let named = tagged.observer.open_part().unwrap();
+    assert_eq!((named.attribution, named.statements, named.records.len()), (Attribution::Tag, 1_000, 1_000));
+    let counters = untagged.worker.take_counters().unwrap();
+    assert_eq!(counters.dropped[Dropped::Sampled as usize], 1_000 - part.records.len() as u64);
+}
