@@ -138,14 +138,15 @@ class Serve(Program):
 
 
 def edge(pgtally, folder, demo):
-    """A pgtally with TLS, a limit, and a prober."""
+    """A pgtally with TLS, a limit, a prober, and baselines that are learned in seconds."""
     certificate, key = folder / "edge.crt", folder / "edge.key"
     subprocess.run(
         ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
          "-subj", "/CN=localhost", "-keyout", key, "-out", certificate], check=True, capture_output=True)
     return Serve(
         "edge", pgtally, folder, demo, RELAY__TARGET_SESSION_ATTRS="primary", PROBE__USER="postgres",
-        LIMITS__MAX_SESSIONS="1", TLS__CLIENT_TLS="allow", TLS__CERTIFICATE=str(certificate), TLS__KEY=str(key))
+        LIMITS__MAX_SESSIONS="1", BASELINES__WINDOW="2s",
+        BASELINES__MIN_REQUESTS="2", BASELINES__STATE_FILE=str(folder / "baselines.json"), TLS__CLIENT_TLS="allow", TLS__CERTIFICATE=str(certificate), TLS__KEY=str(key))
 
 
 def gate(pgtally, folder, demo):
@@ -209,7 +210,7 @@ class Load:
 
     def _at_the_edge(self):
         with Session(self.edge_port, tls=True) as session:
-            session.query("SELECT 1")
+            session.query(f"SELECT count(*) FROM posts /*request_id='{time.monotonic_ns()}',route='/edge'*/")
             refused(self.edge_port)
         refused(self.gate_port)
 

@@ -147,12 +147,16 @@ impl Aggregator {
         self.baselines.dropped = dropped;
     }
 
-    /// The gauges are of the route's most trusted level, as levels are never mixed.
+    /// The gauges are of the route's most trusted level, as levels are never mixed; and of requests only, as what alerts
+    /// compare them with.
     fn show_baseline(&self, request: &Request, label: &str) {
         if label == crate::slots::OTHER {
             return;
         }
         let Some(standing) = self.baselines.rolling.standing_of(request.route()) else { return };
+        if !standing.key.1.is_request() {
+            return;
+        }
         if let Some(baseline) = standing.baseline {
             self.metrics.route_baseline.with_label_values(&[label]).set(baseline);
         }
