@@ -57,7 +57,7 @@ has_php_libraries() {
 }
 
 # The packages of Debian that are missing for the named needs: build, openssl, postgresql, prometheus,
-# python, node, ruby, php, libpq, java.
+# python, node, ruby, php, libpq, java, tracers, peers.
 missing_packages() {
     for need in "$@"; do
         case $need in
@@ -85,6 +85,15 @@ missing_packages() {
             java)
                 command -v javac >/dev/null || echo default-jdk-headless
                 [ -f /usr/share/java/postgresql.jar ] || echo libpostgresql-jdbc-java
+                ;;
+            tracers)
+                command -v strace >/dev/null || echo strace
+                command -v valgrind >/dev/null || echo valgrind
+                ;;
+            peers)
+                [ -x /usr/sbin/pgbouncer ] || echo pgbouncer
+                [ -x /usr/sbin/haproxy ] || echo haproxy
+                [ -x /usr/sbin/pgpool ] || echo pgpool2
                 ;;
         esac
     done

@@ -50,6 +50,11 @@ add() {
     [ "$part_failed" -eq 0 ] || printf -- '-- the whole log of it: %s\n' "$log"
 }
 
+# A part that is one check.
+add_one() {
+    if [ "$part_status" -eq 0 ]; then add 1 0; else add 0 1; fi
+}
+
 everything() {
     cat
 }
@@ -144,6 +149,23 @@ test_deployment() {
     add $(last_line_numbers)
 }
 
+# What must not get slower: instructions per statement, and system calls per query. Both are exact, whatever else the
+# machine does.
+test_costs() {
+    say "instructions and system calls"
+    # The two gates build the same things in release mode.
+    run_part costs-build everything cargo build --locked --release -p pgtally -p pgtally-benches
+    if [ "$part_status" -eq 0 ]; then
+        run_part instructions everything benches/instructions/run.sh --check
+        add_one
+        run_part system-calls everything benches/load/run.sh --endpoints pgtally --rounds 0 --clients 1 --system-calls \
+            --calls-max 6.1 --results "$CACHE/results"
+        add_one
+    else
+        add 0 1
+    fi
+}
+
 install_python() {
     rm -rf "$CACHE/venv"
     python3 -m venv "$CACHE/venv" || return 1
@@ -220,7 +242,7 @@ find_postgresql_18() {
 
 mkdir -p "$LOGS" || exit 1
 require_cargo
-install_needs build openssl postgresql prometheus python node libpq java
+install_needs build openssl postgresql prometheus python node libpq java tracers
 (install_needs ruby php) || say "going on without the libraries of Ruby and PHP"
 install_packages
 find_postgresql_18
@@ -241,6 +263,7 @@ if [ "$part_status" -eq 0 ]; then
     test_wire 18 --pg-bin "$POSTGRESQL_18"
     test_monitoring
     test_deployment
+    test_costs
 else
     add 0 1
 fi

@@ -3,6 +3,7 @@
 import re
 import signal
 import socket
+import ssl
 import subprocess
 import time
 
@@ -16,10 +17,44 @@ STRACE_QUERIES = 2_000
 CALLGRIND_QUERIES = 2_000
 
 
+# One in ten statements carries tags, a trace id of its own among them.
+TAGGED_SCRIPT = """\
+\\set aid random(1, 100000 * :scale)
+\\set tenth random(1, 10)
+\\set trace random(100000000, 999999999)
+\\if :tenth = 1
+SELECT abalance FROM pgbench_accounts WHERE aid = :aid /*route='/accounts',traceparent='00-4bf92f3577b34da6a3ce929:trace-00f067aa0ba902b7-01'*/;
+\\else
+SELECT abalance FROM pgbench_accounts WHERE aid = :aid;
+\\endif
+"""
+BIG_RESULTS = {
+    "copy": "COPY pgbench_accounts TO STDOUT",
+    "rows": "SELECT * FROM pgbench_accounts",
+}
+# What a run is about: simple, extended, prepared of pgbench -S; tagged: simple, one in ten with tags; churn: a
+# connection for each query.
+MODES = ["simple", "extended", "prepared", "tagged", "churn", *BIG_RESULTS]
+
+
+def workload(postgres, mode):
+    """Arguments of pgbench for a mode."""
+    if mode == "churn":
+        return ["-S", "-C"]
+    if mode == "tagged":
+        script = postgres.base / "tagged.sql"
+        script.write_text(TAGGED_SCRIPT)
+        return ["-f", script, "-D", f"scale={postgres.scale}"]
+    return ["-S", "-M", mode]
+
+
 def load(postgres, endpoint, mode, clients, seconds):
-    """One run of pgbench -S; CPU is that of the proxy's process tree."""
+    """One run of pgbench, or of one big result; CPU is that of the proxy's process tree."""
+    if mode in BIG_RESULTS:
+        return big_result(endpoint, BIG_RESULTS[mode])
     before = machine.cpu(endpoint.pid) if endpoint.pid else None
-    result = postgres.pgbench(endpoint.port, "-n", "-S", "-M", mode, "-c", clients, "-j", 1, "-T", seconds)
+    arguments = [*workload(postgres, mode), "-n", "-c", clients, "-j", 1, "-T", seconds]
+    result = postgres.pgbench(endpoint.port, *arguments, sslmode=endpoint.sslmode)
     used = machine.cpu(endpoint.pid) - before if endpoint.pid else None
     transactions = number(r"transactions actually processed: (\d+)", result)
     measured = {
@@ -33,6 +68,20 @@ def load(postgres, endpoint, mode, clients, seconds):
             "user_us": used.user / transactions / 1000,
             "system_us": used.system / transactions / 1000,
         }
+    return measured
+
+
+def big_result(endpoint, text):
+    """One query with a result of some hundred megabytes, read and dropped by a plain socket."""
+    client = Client(endpoint)
+    before = machine.cpu(endpoint.pid) if endpoint.pid else None
+    began = time.monotonic()
+    received = client.query(text)
+    seconds = time.monotonic() - began
+    measured = {"mb_per_second": received / 1e6 / seconds}
+    if endpoint.pid:
+        measured["cpu_ms_per_gb"] = (machine.cpu(endpoint.pid) - before).total / received * 1e3
+    client.socket.close()
     return measured
 
 
@@ -89,29 +138,42 @@ def user_instructions(postgres, make_endpoint, mode):
     return round((counts[1] - counts[0]) / (2 * CALLGRIND_QUERIES))
 
 
+def over_tls(plain):
+    """The socket after SSLRequest and handshake; the certificate is nobody's."""
+    plain.sendall((8).to_bytes(4, "big") + (80877103).to_bytes(4, "big"))
+    if plain.recv(1) != b"S":
+        raise StartError("the proxy has no TLS")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context.wrap_socket(plain)
+
+
 class Client:
     """A session over a plain socket: less memory and time than a driver of its own for each of hundreds."""
 
-    def __init__(self, port):
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout=30)
+    def __init__(self, endpoint):
+        self.socket = socket.create_connection(("127.0.0.1", endpoint.port), timeout=30)
+        if endpoint.sslmode != "disable":
+            self.socket = over_tls(self.socket)
         body = (3 << 16).to_bytes(4, "big") + b"user\0postgres\0database\0postgres\0\0"
         self.socket.sendall((len(body) + 4).to_bytes(4, "big") + body)
         self.wait_until_ready()
 
     def query(self, text):
-        """Runs one simple query and drops its result."""
+        """Runs one simple query and drops its result, of which the bytes are returned."""
         body = text.encode() + b"\0"
         self.socket.sendall(b"Q" + (len(body) + 4).to_bytes(4, "big") + body)
-        self.wait_until_ready()
+        return self.wait_until_ready()
 
     def wait_until_ready(self):
-        """Reads up to ReadyForQuery outside a transaction."""
-        received = b""
-        while not received.endswith(b"Z\0\0\0\5I"):
-            chunk = self.socket.recv(65536)
+        """Reads up to ReadyForQuery outside a transaction; returns the number of bytes."""
+        last, count = b"", 0
+        while not last.endswith(b"Z\0\0\0\5I"):
+            chunk = self.socket.recv(262144)
             if not chunk:
-                raise StartError(f"the session was closed: {received[:200]!r}")
-            received = (received + chunk)[-4096:]
+                raise StartError(f"the session was closed: {last!r}")
+            last, count = (last + chunk[-200:])[-200:], count + len(chunk)
+        return count
 
 
 def idle_sessions(endpoint, counts):
@@ -122,7 +184,7 @@ def idle_sessions(endpoint, counts):
     try:
         for count in counts:
             while len(clients) < count:
-                clients.append(Client(endpoint.port))
+                clients.append(Client(endpoint))
                 clients[-1].query(f"SELECT abalance FROM pgbench_accounts WHERE aid = {len(clients)}")
             time.sleep(SETTLE_SECONDS)
             resident[count] = machine.resident_kib(endpoint.pid)

@@ -24,8 +24,7 @@ SETTINGS = {
     "log_checkpoints": "off",
 }
 
-# Neither TLS nor GSSAPI is asked for: they are a matter of their own.
-CLIENT_ENVIRONMENT = {"PGSSLMODE": "disable", "PGGSSENCMODE": "disable", "PGUSER": "postgres", "PGDATABASE": "postgres"}
+CLIENT_ENVIRONMENT = {"PGGSSENCMODE": "disable", "PGUSER": "postgres", "PGDATABASE": "postgres"}
 
 
 class StartError(Exception):
@@ -132,13 +131,13 @@ class Postgres:
             time.sleep(0.2)
         self._client("psql", self.port, "-qAtX", "-c", "SELECT count(*) FROM pgbench_accounts").check_returncode()
 
-    def pgbench(self, port, *arguments):
+    def pgbench(self, port, *arguments, sslmode="disable"):
         """Runs pgbench against a port to its end."""
-        return self._client("pgbench", port, *arguments)
+        return self._client("pgbench", port, *arguments, sslmode=sslmode)
 
-    def _client(self, program, port, *arguments):
+    def _client(self, program, port, *arguments, sslmode="disable"):
         command = [self.binaries / program, "-h", "127.0.0.1", "-p", port, *arguments]
-        environment = os.environ | CLIENT_ENVIRONMENT
+        environment = os.environ | CLIENT_ENVIRONMENT | {"PGSSLMODE": sslmode}
         return subprocess.run([str(part) for part in command], env=environment, capture_output=True, text=True)
 
     def __exit__(self, kind, value, trace):

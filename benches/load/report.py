@@ -3,6 +3,8 @@ round hardly do."""
 
 from statistics import median
 
+from measure import BIG_RESULTS
+
 BASE = "pgbouncer"
 
 
@@ -33,6 +35,25 @@ def shown(value, form):
     return "–" if value is None else form.format(value)
 
 
+def big_result_table(runs, endpoints, mode, clients):
+    """One setting: throughput and CPU per gigabyte of each endpoint."""
+    lines = [f"### {mode}", "", "| endpoint | MB/s | × haproxy (range) | CPU ms/GB | × haproxy (range) |"]
+    lines += ["|---|---|---|---|---|"]
+    base = by_round(runs, "haproxy", mode, clients)
+    for endpoint in endpoints:
+        own = by_round(runs, endpoint, mode, clients)
+        cells = [endpoint]
+        for field in ("mb_per_second", "cpu_ms_per_gb"):
+            cells += [shown(median_of(own, field), "{:,.0f}"), ranged(ratio(own, base, field))]
+        lines.append("| " + " | ".join(cells) + " |")
+    return lines + [""]
+
+
+def ranged(found):
+    """A ratio with its range."""
+    return f"{found[0]:.2f} ({found[1]:.2f}–{found[2]:.2f})" if found else "–"
+
+
 def load_table(runs, endpoints, mode, clients):
     """One setting: CPU, TPS and latency of each endpoint."""
     lines = [
@@ -51,7 +72,7 @@ def load_table(runs, endpoints, mode, clients):
         cells = [
             endpoint,
             shown(median_of(own, "cpu_us"), "{:.1f}"),
-            f"{cpu[0]:.2f} ({cpu[1]:.2f}–{cpu[2]:.2f})" if cpu else "–",
+            ranged(cpu),
             shown(median_of(own, "user_us"), "{:.1f}"),
             shown(median_of(own, "tps"), "{:,.0f}"),
             shown(tps and tps[0], "{:.2f}"),
@@ -99,10 +120,11 @@ def idle_table(idle):
 def tables(results):
     """Everything as Markdown."""
     runs, options = results["runs"], results["options"]
-    settings = [(mode, clients) for mode in options["modes"] for clients in options["clients"]] if runs else []
+    settings = list(dict.fromkeys((run["mode"], run["clients"]) for run in runs))
     lines = []
     for mode, clients in settings:
-        lines += load_table(runs, options["endpoints"], mode, clients)
+        table = big_result_table if mode in BIG_RESULTS else load_table
+        lines += table(runs, options["endpoints"], mode, clients)
     if results["system_calls"]:
         lines += calls_table(results["system_calls"])
     if results["instructions"]:

@@ -38,8 +38,8 @@ def arguments():
     parser.add_argument("--pgtally", type=lambda text: Path(text).resolve(), required=True, help="the binary; run.sh builds it when not given")
     parser.add_argument("--floor", type=lambda text: Path(text).resolve(), required=True, help="the bare relay; run.sh builds it when not given")
     known = ",".join(endpoints.NAMES)
-    parser.add_argument("--endpoints", type=names, default=endpoints.NAMES, help=f"default: {known}")
-    parser.add_argument("--modes", type=names, default=["simple", "extended", "prepared"], help="of pgbench -M")
+    parser.add_argument("--endpoints", type=names, default=endpoints.USUAL, help=f"of {known}; default: {','.join(endpoints.USUAL)}")
+    parser.add_argument("--modes", type=names, default=["simple", "extended", "prepared"], help=f"of {','.join(measure.MODES)}; default: the first three")
     parser.add_argument("--clients", type=numbers, default=[1, 32], help="default: 1,32")
     parser.add_argument("--rounds", type=int, default=5, help="default: 5; 0 leaves the load out")
     parser.add_argument("--seconds", type=int, default=5, help="of one run; default: 5")
@@ -49,6 +49,7 @@ def arguments():
     parser.add_argument("--instructions", action="store_true", help="count user-space instructions per query, valgrind")
     parser.add_argument("--idle", type=numbers, default=[], help="measure memory with so many sessions: 100,500")
     parser.add_argument("--calls-max", type=float, help="fail when pgtally makes more system calls per query, 1 client")
+    parser.add_argument("--results", type=Path, default=RESULTS / time.strftime("%Y-%m-%d"), help="directory to write to")
     return parser.parse_args()
 
 
@@ -62,7 +63,8 @@ def run_load(options, postgres):
                 measure.load(postgres, endpoint, mode, max(options.clients), WARM_UP_SECONDS)
         for number in range(options.rounds):
             for mode in options.modes:
-                for clients in options.clients:
+                # A big result has one reader.
+                for clients in options.clients if mode not in measure.BIG_RESULTS else options.clients[:1]:
                     # Nobody runs always first or always behind the same one.
                     shift = number % len(running)
                     for endpoint in running[shift:] + running[:shift]:
@@ -135,9 +137,8 @@ def versions(options, postgres):
     return {name: version(*command) for name, command in commands.items()}
 
 
-def write(results):
-    """Writes raw results and tables; returns the directory."""
-    directory = RESULTS / time.strftime("%Y-%m-%d")
+def write(results, directory):
+    """Writes raw results and tables; returns their path without an ending."""
     directory.mkdir(parents=True, exist_ok=True)
     stem = time.strftime("load-%H%M%S")
     (directory / f"{stem}.json").write_text(json.dumps(results, indent=1) + "\n")
@@ -173,7 +174,7 @@ def main():
     options = arguments()
     if options.core >= 0:
         os.sched_setaffinity(0, {options.core})
-    kept = {name: value for name, value in vars(options).items() if name not in ("pgtally", "floor")}
+    kept = {name: value for name, value in vars(options).items() if name not in ("pgtally", "floor", "results")}
     results = {"machine": machine.description(), "options": kept, "runs": []}
     results |= {"system_calls": [], "instructions": [], "idle": {}}
     with Postgres(options.scale) as postgres:
@@ -186,7 +187,7 @@ def main():
             results["instructions"] = run_instructions(options, postgres)
         if options.idle:
             results["idle"] = run_idle(options, postgres)
-    print(f"raw results: {os.path.relpath(write(results))}.json")
+    print(f"raw results: {os.path.relpath(write(results, options.results))}.json")
     return 1 if options.calls_max and too_many_calls(results, options.calls_max) else 0
 
 

@@ -9,18 +9,13 @@ root=$(cd "$(dirname "$0")/../.." && pwd)
 # shellcheck source=deploy/prerequisites.sh
 . "$root/deploy/prerequisites.sh"
 
-missing=
-for program in pgbouncer haproxy strace valgrind python3; do
-    command -v "$program" >/dev/null || [ -x "/usr/sbin/$program" ] || missing="$missing $program"
-done
-has_postgresql || missing="$missing postgresql"
-if [ -n "$missing" ]; then
-    say "installing$missing"
-    as_root apt-get update -qq
-    # Word splitting is wanted: a list of names.
-    # shellcheck disable=SC2086
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null
-fi
+peers=peers
+case " $* " in
+    *" --endpoints pgtally "*) peers= ;;
+esac
+# Nothing to install for a name that is empty.
+# shellcheck disable=SC2086
+install_needs postgresql python tracers $peers
 
 case " $* " in
     *" --pgtally "* | *" --pgtally="*) given=yes ;;
