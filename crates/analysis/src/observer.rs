@@ -11,7 +11,9 @@ use std::sync::Arc;
 use pgtally_fingerprint::name_hash;
 use pgtally_protocol::frontend::{self, Bind, Parse, Target, Text};
 use pgtally_protocol::startup::Startup;
-use pgtally_protocol::{Conversation, Desync, Frame, FrameReader, NameHash, TransactionStatus, backend};
+use pgtally_protocol::{
+    Conversation, Desync, Frame, FrameReader, NameHash, Step, TransactionStatus, backend,
+};
 
 use crate::attribution::Attributor;
 use crate::counters::Dropped;
@@ -89,10 +91,24 @@ impl SessionObserver {
                     self.conversation.forget_statements(|it| is_all || gone.contains(&it.name_hash));
                 }
             }
+            if self.recording.has_seen_enough_rows() {
+                self.pass_rows(&mut chunk)?;
+            }
         }
         if is_ready && self.conversation.pending() == 0 {
             self.frontend_frames.shrink();
             self.backend_frames.shrink();
+        }
+        Ok(())
+    }
+
+    /// Counts the rows at the beginning of `chunk`; those before them were of the same result.
+    fn pass_rows(&mut self, chunk: &mut &[u8]) -> Result<(), Desync> {
+        let Some(tag) = chunk.first().copied().filter(|tag| is_row(*tag)) else { return Ok(()) };
+        if let Step::Row(execution, _) = self.conversation.answer(tag, &[])? {
+            let (rows, bytes) = self.backend_frames.pass_over(tag, chunk);
+            execution.run.rows += rows;
+            execution.run.bytes += bytes;
         }
         Ok(())
     }
@@ -149,6 +165,10 @@ impl SessionObserver {
     pub const fn is_running(&self) -> bool {
         self.conversation.is_running()
     }
+}
+
+const fn is_row(tag: u8) -> bool {
+    matches!(tag, backend::DATA_ROW | backend::COPY_DATA)
 }
 
 /// A client's message was forwarded.

@@ -55,6 +55,7 @@ pub(crate) struct Recording {
     deallocated: Vec<u64>,
     /// The statement whose answer comes in has been assigned to the request being recorded.
     is_within_statement: bool,
+    has_seen_enough_rows: bool,
     /// Shape of the last counted statement.
     last_fingerprint: Fingerprint,
     /// Ordinal of the last transaction that wrote.
@@ -74,6 +75,7 @@ impl Recording {
             cursors: Vec::new(),
             deallocated: Vec::new(),
             is_within_statement: false,
+            has_seen_enough_rows: false,
             last_fingerprint: Fingerprint::default(),
             written_transaction: 0,
         }
@@ -103,6 +105,7 @@ impl Recording {
         now: Moment,
         worker: &mut Worker,
     ) -> Option<TransactionStatus> {
+        self.has_seen_enough_rows = false;
         match step {
             Step::Row(execution, mark) => self.row(execution, mark, frame, now, worker),
             Step::Completed(execution, mark, outcome) => {
@@ -146,6 +149,11 @@ impl Recording {
     /// Whether the answer to a statement has begun and is not complete: its request must not be handed over.
     pub(crate) const fn is_within_statement(&self) -> bool {
         self.is_within_statement
+    }
+
+    /// Whether more rows of the result whose row was the last message are only counted.
+    pub(crate) const fn has_seen_enough_rows(&self) -> bool {
+        self.has_seen_enough_rows
     }
 
     fn is_recording_unit(&self) -> bool {
@@ -216,6 +224,7 @@ impl Recording {
         let run = &mut execution.run;
         run.rows += 1;
         run.bytes += u64::from(frame.length);
+        self.has_seen_enough_rows = frame.tag == backend::COPY_DATA || run.rows >= SAMPLE_ROWS_MAX as u64;
         if frame.tag == backend::DATA_ROW && run.rows <= SAMPLE_ROWS_MAX as u64 {
             execution.learn_columns();
             if frame.length >= WIDE_ROW_BYTES {

@@ -88,6 +88,25 @@ impl FrameReader {
         self.next_split(chunk)
     }
 
+    /// Passes over the frames of `tag` that stand whole at the beginning of `chunk`. Returns how many there were, and
+    /// the sum of their lengths. What is left, an impossible length too, is for [`FrameReader::next`].
+    pub fn pass_over(&mut self, tag: u8, chunk: &mut &[u8]) -> (u64, u64) {
+        let (mut frames, mut bytes) = (0, 0);
+        if self.in_body || self.header_bytes > 0 {
+            return (frames, bytes);
+        }
+        while let Some((header, rest)) = chunk.split_first_chunk::<HEADER_BYTES>()
+            && let Ok((found, length)) = decode(*header)
+            && found == tag
+            && let Some(rest) = rest.get(length as usize..)
+        {
+            *chunk = rest;
+            frames += 1;
+            bytes += u64::from(length);
+        }
+        (frames, bytes)
+    }
+
     /// The slow path: the frame began in an earlier chunk, or goes on in a later one.
     fn next_split<'s, 'c: 's>(&'s mut self, chunk: &mut &'c [u8]) -> Result<Option<Frame<'s>>, Desync> {
         if !self.in_body {
@@ -162,6 +181,30 @@ mod tests {
             }
         }
         Ok(found)
+    }
+
+    #[test]
+    fn passing_over_stops_where_the_frames_do() {
+        let rows = [message(b'D', b"one"), message(b'D', b""), message(b'C', b"SELECT 2\0")].concat();
+        for end in 0..=rows.len() {
+            let mut reader = FrameReader::new(limit);
+            let mut chunk = &rows[..end];
+            let (passed, bytes) = reader.pass_over(b'D', &mut chunk);
+            let whole = u64::from(end >= 8) + u64::from(end >= 13);
+            assert_eq!((passed, bytes), (whole, 3 * whole.min(1)));
+            // The rest is read as if nothing had been passed over.
+            let mut left = 0;
+            for mut chunk in [chunk, &rows[end..]] {
+                while reader.next(&mut chunk).unwrap().is_some() {
+                    left += 1;
+                }
+            }
+            assert_eq!(whole + left, 3);
+        }
+        let mut reader = FrameReader::new(limit);
+        let mut impossible: &[u8] = b"D\0\0\0\x03";
+        assert_eq!(reader.pass_over(b'D', &mut impossible), (0, 0));
+        assert_eq!(reader.next(&mut impossible), Err(Desync::MessageLength));
     }
 
     fn message(tag: u8, body: &[u8]) -> Vec<u8> {

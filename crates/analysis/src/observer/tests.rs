@@ -427,3 +427,32 @@ fn a_busy_worker_records_the_first_statements_of_what_it_cannot_divide() {
     let counters = untagged.worker.take_counters().unwrap();
     assert_eq!(counters.dropped[Dropped::Sampled as usize], 1_000 - part.records.len() as u64);
 }
+
+#[test]
+fn rows_beyond_those_looked_at_are_counted_however_they_arrive() {
+    let rows = vec![row(&[b"7", b"x"]); 1_000].concat();
+    let columns = description(&[("id", 23), ("name", 25)], false);
+    let select = [columns, rows.clone(), complete("SELECT 1000")].concat();
+    let copied: Vec<u8> = (0..1_000).flat_map(|_| message(b'd', b"7\tx\n")).collect();
+    let copy = [message(b'H', &[0; 3]), copied, message(b'c', b""), complete("COPY 1000")].concat();
+    for (sql, answer, bytes) in
+        [("SELECT id, name FROM t", select, 12_000), ("COPY t TO STDOUT", copy, 4_000)]
+    {
+        let failed = [rows.clone(), message(b'E', b"SERROR\0C57014\0\0")].concat();
+        let answers = [failed, answer].map(|answer| [answer, message(b'Z', b"I")].concat());
+        for size in [1, 7, 100, 4_096, 1 << 20] {
+            let mut session = Session::new();
+            for answer in &answers {
+                session.frontend(&message(b'Q', format!("{sql}\0").as_bytes()));
+                answer.chunks(size).for_each(|chunk| session.backend(chunk));
+            }
+            let records = session.part().records;
+            let seen: Vec<_> = records.iter().map(|it| (it.rows, it.bytes, it.error)).collect();
+            assert_eq!(
+                seen,
+                [(0, 12_000, Some(*b"57014")), (1_000, bytes, None)],
+                "{sql} in chunks of {size}"
+            );
+        }
+    }
+}
