@@ -11,9 +11,7 @@ use std::sync::Arc;
 use pgtally_fingerprint::name_hash;
 use pgtally_protocol::frontend::{self, Bind, Parse, Target, Text};
 use pgtally_protocol::startup::Startup;
-use pgtally_protocol::{
-    Conversation, Desync, Frame, FrameReader, NameHash, Step, TransactionStatus, backend,
-};
+use pgtally_protocol::{Conversation, Desync, Frame, FrameReader, NameHash, TransactionStatus, backend};
 
 use crate::attribution::Attributor;
 use crate::counters::Dropped;
@@ -92,7 +90,7 @@ impl SessionObserver {
                 }
             }
             if self.recording.has_seen_enough_rows() {
-                self.pass_rows(&mut chunk)?;
+                self.pass_rows(&mut chunk);
             }
         }
         if is_ready && self.conversation.pending() == 0 {
@@ -103,14 +101,13 @@ impl SessionObserver {
     }
 
     /// Counts the rows at the beginning of `chunk`; those before them were of the same result.
-    fn pass_rows(&mut self, chunk: &mut &[u8]) -> Result<(), Desync> {
-        let Some(tag) = chunk.first().copied().filter(|tag| is_row(*tag)) else { return Ok(()) };
-        if let Step::Row(execution, _) = self.conversation.answer(tag, &[])? {
+    fn pass_rows(&mut self, chunk: &mut &[u8]) {
+        let Some(tag) = chunk.first().copied().filter(|tag| is_row(*tag)) else { return };
+        if let Some(execution) = self.conversation.row_of() {
             let (rows, bytes) = self.backend_frames.pass_over(tag, chunk);
             execution.run.rows += rows;
             execution.run.bytes += bytes;
         }
-        Ok(())
     }
 
     /// Hands over the current part when it is idle or old. A statement whose rows still come in keeps its part.

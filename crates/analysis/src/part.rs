@@ -19,7 +19,8 @@ use crate::record::{
 use crate::tagset::TagSet;
 
 // Records hold their places in the lists of keys and cells in 16 bits.
-const _: () = assert!(RECORDS_MAX * KEYS_MAX <= u16::MAX as usize && CELLS_MAX <= u16::MAX as usize);
+const _: () = assert!(RECORDS_MAX * KEYS_MAX <= u16::MAX as usize);
+const _: () = assert!(CELLS_MAX <= u16::MAX as usize);
 
 /// `text` cut to at most `bytes_max` bytes, at a character.
 pub(crate) fn cut(text: &str, bytes_max: usize) -> &str {
@@ -149,19 +150,16 @@ impl PartRecorder {
         self.part.records.len() as u32
     }
 
-    /// Records a counted statement; `None` beyond the limit, which is lower while the worker `is_busy`. `cells` are
-    /// those of its only row.
-    pub(crate) fn record(
+    /// Counts a statement. Returns whether there is room to record it: there is less while the worker `is_busy`.
+    pub(crate) fn count(
         &mut self,
-        mut record: StatementRecord,
-        keys: &[KeyValue],
-        cells: &[u32],
+        duration_ns: u64,
         ended: Moment,
         is_busy: bool,
         counters: &mut Counters,
-    ) -> Option<RecordPlace> {
+    ) -> bool {
         self.part.statements += 1;
-        self.part.database_ns = self.part.database_ns.saturating_add(record.duration_ns());
+        self.part.database_ns = self.part.database_ns.saturating_add(duration_ns);
         self.part.ended = ended;
         let is_sampled = is_busy && self.part.attribution == Attribution::Session;
         let records_max = if is_sampled { BUSY_RECORDS_MAX } else { RECORDS_MAX };
@@ -169,8 +167,17 @@ impl PartRecorder {
         if self.is_full {
             let is_sampled = self.part.records.len() < RECORDS_MAX;
             counters.count_dropped(if is_sampled { Dropped::Sampled } else { Dropped::Records }, 1);
-            return None;
         }
+        !self.is_full
+    }
+
+    /// Records the statement counted last. `cells` are those of its only row.
+    pub(crate) fn record(
+        &mut self,
+        mut record: StatementRecord,
+        keys: &[KeyValue],
+        cells: &[u32],
+    ) -> RecordPlace {
         let index = self.next_index();
         (record.keys_start, record.key_count) = (self.part.keys.len() as u16, keys.len() as u8);
         make_room(&mut self.part.keys, keys.len());
@@ -182,7 +189,7 @@ impl PartRecorder {
         }
         make_room(&mut self.part.records, 1);
         self.part.records.push(record);
-        Some(RecordPlace { serial: self.serial, index })
+        RecordPlace { serial: self.serial, index }
     }
 
     /// Notes what the cells of a result of one row are, once its shape comes again: the rows of a loop's look-ups are

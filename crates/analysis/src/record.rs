@@ -224,14 +224,12 @@ impl ShortDuration {
     /// The nearest to so many nanoseconds.
     #[must_use]
     pub const fn from_ns(ns: u64) -> Self {
-        let (us, ms) = (ns.saturating_add(500) / 1_000, ns / 1_000_000);
+        let us = ns.saturating_add(500) / 1_000;
         if us < Self::MILLISECONDS as u64 {
-            Self(us as u32)
-        } else if ms < Self::MILLISECONDS as u64 {
-            Self(ms as u32 | Self::MILLISECONDS)
-        } else {
-            Self(u32::MAX)
+            return Self(us as u32);
         }
+        let ms = us / 1_000;
+        Self(if ms < Self::MILLISECONDS as u64 { ms as u32 | Self::MILLISECONDS } else { u32::MAX })
     }
 
     /// Nanoseconds.

@@ -4,6 +4,8 @@
 //! the server runs statements) and *ends* with its completion.
 
 mod pauses;
+mod records;
+mod rows;
 mod taps;
 
 use std::rc::Rc;
@@ -12,12 +14,11 @@ use pgtally_fingerprint::{Command, Dialect, Fingerprint, Kind, SettingScope};
 use pgtally_protocol::{Described, Failure, Frame, Outcome, Step, TransactionStatus, backend};
 
 use crate::attribution::{Arrival, Attributor, RequestName};
-use crate::columns::WideCells;
 use crate::counters::{DatabaseIndex, Dropped};
 use crate::execution::{Execution, Mark, Observed, Run};
-use crate::limits::{CURSORS_MAX, DEALLOCATED_MAX, NAME_BYTES_MAX, SAMPLE_ROWS_MAX, WIDE_ROW_BYTES};
-use crate::part::{PartRecorder, RecordPlace, cut, narrow};
-use crate::record::{Moment, Origin, ShortDuration, StatementRecord, WideColumn};
+use crate::limits::{CURSORS_MAX, DEALLOCATED_MAX, NAME_BYTES_MAX};
+use crate::part::{PartRecorder, RecordPlace, cut};
+use crate::record::{Moment, Origin};
 use crate::texts::{Statement, WorkerShape};
 use crate::worker::Worker;
 
@@ -212,83 +213,6 @@ impl Recording {
         true
     }
 
-    fn row(
-        &mut self,
-        execution: &mut Execution,
-        mark: Mark,
-        frame: &Frame<'_>,
-        now: Moment,
-        worker: &mut Worker,
-    ) {
-        self.begin(execution, mark, now, worker);
-        let run = &mut execution.run;
-        run.rows += 1;
-        run.bytes += u64::from(frame.length);
-        self.has_seen_enough_rows = frame.tag == backend::COPY_DATA || run.rows >= SAMPLE_ROWS_MAX as u64;
-        if frame.tag == backend::DATA_ROW && run.rows <= SAMPLE_ROWS_MAX as u64 {
-            execution.learn_columns();
-            if frame.length >= WIDE_ROW_BYTES {
-                execution.run.wide = WideCells::add(execution.run.wide, frame.body, frame.length);
-            }
-            self.sample(execution, frame.body);
-        }
-    }
-
-    /// Hashes the key-like cells of a row that belongs to a result of several rows.
-    fn sample(&mut self, execution: &mut Execution, body: &[u8]) {
-        let (Some(plan), Some(statement)) = (&execution.columns, execution.statement()) else { return };
-        let Some(recorder) = self.recorder.as_deref_mut().filter(|_| !plan.columns.is_empty()) else {
-            return;
-        };
-        if recorder.is_full() && execution.run.place.is_none() && self.cursors.is_empty() {
-            return;
-        }
-        let mut cursor = self.cursors.iter_mut().find(|cursor| is_fetch_of(statement, cursor));
-        let is_first_fetch =
-            cursor.as_mut().is_some_and(|cursor| !std::mem::replace(&mut cursor.has_rows, true));
-        let (shape, record) = match &cursor {
-            Some(cursor) if cursor.place.serial == recorder.serial => (&cursor.shape, cursor.place.index),
-            Some(_) => return,
-            None if statement.command == Command::Fetch => return,
-            None => {
-                (&statement.shape, execution.run.place.map_or(recorder.next_index(), |place| place.index))
-            }
-        };
-        let hashes = plan.hash_row(body, execution.binary_columns);
-        let run = &execution.run;
-        let is_piece = cursor.is_some() || run.is_resumed();
-        let is_alone = run.rows == 1 && !is_piece;
-        if is_alone && !is_row_write(statement.command) {
-            // A result of one row is nobody's parent: wait for the second.
-            (execution.run.first_row, execution.run.has_held_row) = (hashes, true);
-            return;
-        }
-        let fingerprint = shape.fingerprint;
-        let sample = match run.sample {
-            Some((serial, index)) if serial == recorder.serial => index,
-            _ => {
-                let is_new = run.has_held_row || is_first_fetch || is_alone;
-                let index = recorder.open_sample(fingerprint, plan, record, is_new);
-                if run.has_held_row {
-                    recorder.sample_row(index, &run.first_row);
-                }
-                index
-            }
-        };
-        recorder.sample_row(sample, &hashes);
-        execution.run.sample = Some((recorder.serial, sample));
-        execution.run.has_held_row = false;
-    }
-
-    /// Rows beyond those looked at still belong to the sample's size.
-    fn count_unsampled(&mut self, run: &Run) {
-        if let (Some((serial, index)), Some(recorder)) = (run.sample, self.recorder.as_deref_mut())
-            && serial == recorder.serial
-        {
-            recorder.count_rows(index, run.rows.saturating_sub(SAMPLE_ROWS_MAX as u64));
-        }
-    }
-
     fn completed(
         &mut self,
         execution: &mut Execution,
@@ -373,56 +297,29 @@ impl Recording {
             worker.counters.count_dropped(Dropped::Statements, 1);
         }
         let kind = statement.map_or(Kind::Other, |statement| statement.command.kind());
-        let values = statement.map(|statement| statement.values).unwrap_or_default();
-        let record = StatementRecord {
-            fingerprint: statement.map(|statement| statement.shape.fingerprint).unwrap_or_default(),
-            sent: mark.sent,
-            parameters_hash: values.hash,
-            others_hash: fold(values.others_hash),
-            environment: fold(self.attributor.environment()),
-            server: ShortDuration::from_ns(run.first_answer.since(run.sent)),
-            transfer: ShortDuration::from_ns(now.since(run.first_answer)),
-            turnaround: ShortDuration::from_ns(self.turnaround(mark.sent)),
-            rows: narrow(rows),
-            bytes: narrow(run.bytes),
-            keys_start: 0,
-            cells_start: 0,
-            key_count: 0,
-            cell_count: 0,
-            kind,
-            transaction: self.attributor.transaction(),
-            is_round_trip: mark.is_round_trip && execution.is_first(),
-            error,
-            is_retried: false,
-            is_fetched_in_pieces: false,
-        };
-        if worker.tap.is_some() {
-            self.tap_counted(&record, worker);
-        }
-        let recorder = self.recorder.as_deref_mut();
-        let transaction = record.transaction;
-        self.last_fingerprint = record.fingerprint;
+        self.last_fingerprint = statement.map(|statement| statement.shape.fingerprint).unwrap_or_default();
+        let transaction = self.attributor.transaction();
         if is_row_write(statement.map_or(Command::Other, |it| it.command)) {
             self.written_transaction = transaction;
         }
-        let cells = match &execution.columns {
-            Some(plan) if run.has_held_row => run.first_row.get(..plan.columns.len()).unwrap_or_default(),
-            _ => &[],
-        };
         let is_busy = worker.load.is_busy(self.session, now);
-        let place = recorder.and_then(|recorder| {
-            if let (Some(plan), [_, ..]) = (&execution.columns, cells) {
-                recorder.name_cells(record.fingerprint, &plan.columns);
+        let recorder = self.recorder.as_deref_mut();
+        let has_room = recorder.is_some_and(|it| it.count(duration_ns, now, is_busy, &mut worker.counters));
+        let mut place = None;
+        if has_room || worker.tap.is_some() {
+            let record = self.record_of(execution, mark, rows, error, now);
+            if worker.tap.is_some() {
+                self.tap_counted(&record, worker);
             }
-            let place = recorder.record(record, values.keys(), cells, now, is_busy, &mut worker.counters);
-            if let Some(wide) = run.wide {
-                recorder.widen(wide_column(execution, wide));
+            if has_room {
+                place = self.record(execution, record);
             }
-            if error.is_some_and(|error| RETRIED.contains(&error)) {
-                recorder.note_retry(transaction);
-            }
-            place
-        });
+        }
+        if let Some(recorder) = self.recorder.as_deref_mut()
+            && error.is_some_and(|error| RETRIED.contains(&error))
+        {
+            recorder.note_retry(transaction);
+        }
         if let Some(statement) = statement {
             self.remember_cursor(statement, place);
             worker.texts.count(&statement.shape, duration_ns, rows, error.is_some());
@@ -438,13 +335,6 @@ impl Recording {
     fn ended(&mut self, now: Moment) {
         self.is_within_statement = false;
         self.attributor.ended(now);
-    }
-
-    /// Nanoseconds the client took since the last answer, within the current request.
-    fn turnaround(&self, sent: Moment) -> u64 {
-        let is_first = self.recorder.as_ref().is_none_or(|recorder| recorder.part().statements == 0);
-        let since_end = |end| sent.since(end);
-        if is_first { 0 } else { self.attributor.last_end().map_or(0, since_end) }
     }
 
     fn remember_cursor(&mut self, statement: &Statement, place: Option<RecordPlace>) {
@@ -535,26 +425,9 @@ impl Recording {
     }
 }
 
-/// Half of a hash; 0 stays 0, and nothing else becomes it.
-const fn fold(hash: u64) -> u32 {
-    let folded = (hash ^ (hash >> 32)) as u32;
-    if folded == 0 && hash != 0 { 1 } else { folded }
-}
-
 /// Whether the statement's rows, if it gives any, are rows it has written.
 const fn is_row_write(command: Command) -> bool {
     matches!(command, Command::Delete | Command::Insert | Command::Merge | Command::Update)
-}
-
-fn wide_column(execution: &Execution, wide: WideCells) -> WideColumn {
-    WideColumn {
-        fingerprint: execution.statement().map(|it| it.shape.fingerprint).unwrap_or_default(),
-        position: wide.position,
-        label: execution.columns.as_ref().map_or("", |plan| plan.label(wide.position)).into(),
-        column_bytes: wide.column_bytes,
-        row_bytes: wide.row_bytes,
-        executions: 1,
-    }
 }
 
 fn is_fetch_of(statement: &Statement, cursor: &Cursor) -> bool {

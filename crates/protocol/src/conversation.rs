@@ -382,6 +382,14 @@ impl<A: Attachments> Conversation<A> {
         self.executions.get_mut(*execution)
     }
 
+    /// The statement that a row sent now would belong to.
+    pub fn row_of(&mut self) -> Option<&mut A::Execution> {
+        match self.row() {
+            Ok(Step::Row(execution, _)) => Some(execution),
+            _ => None,
+        }
+    }
+
     fn row(&mut self) -> Result<Step<'_, A>, Desync> {
         match self.front() {
             Some(&mut Pending::Query(mark, execution)) => {
