@@ -47,6 +47,11 @@ impl<'a> Fields<'a> {
 
     /// A zero-terminated string, without its terminator.
     pub(crate) fn string(&mut self) -> Result<&'a [u8], Desync> {
+        // Most names are empty.
+        if let [0, rest @ ..] = self.rest {
+            self.rest = rest;
+            return Ok(&[]);
+        }
         let end = memchr::memchr(0, self.rest).ok_or(Desync::MalformedBody)?;
         let text = self.bytes(end)?;
         self.byte()?;
