@@ -131,6 +131,15 @@ test_wire() {
     add $(last_line_numbers)
 }
 
+# Two minutes of mixed load: flat memory, right bytes, no failed connection.
+# shellcheck disable=SC2046
+test_soak() {
+    say "two minutes of mixed load"
+    part=soak
+    run_part soak everything python3 -B -u benches/soak/run.py --pgtally "$PGTALLY" --minutes 2
+    add $(last_line_numbers)
+}
+
 # Dashboards, rules and alerts, checked against a running pgtally by a real Prometheus and Alertmanager.
 # shellcheck disable=SC2046
 test_monitoring() {
@@ -261,6 +270,7 @@ if [ "$part_status" -eq 0 ]; then
     test_corpus
     test_wire debian
     test_wire 18 --pg-bin "$POSTGRESQL_18"
+    test_soak
     test_monitoring
     test_deployment
     test_costs

@@ -1,13 +1,15 @@
 """An hour, or two minutes, of mixed load through pgtally: memory stays flat, nothing fails, nothing is left behind.
 
 The load: pgbench reading and writing over kept connections, over connections made anew for each transaction, prepared
-and simple; COPY out; clients that are killed in the middle; reloads all the time. A sample is taken every few seconds.
-In the first half tables fill up to their bounds; after it, memory may not grow by more than a tenth.
+and simple; COPY out, whose bytes are compared with those of a direct connection; clients that are killed in the middle;
+reloads all the time. A sample is taken every few seconds. In the first half tables fill up to their bounds; after it,
+memory may not grow by more than a tenth.
 
-Usage: run.py --pgtally PATH [--minutes N]
+Usage: run.py --pgtally PATH [--minutes N]. The last line is `N passed, N failed`.
 """
 
 import argparse
+import hashlib
 import os
 import re
 import signal
@@ -26,6 +28,9 @@ from postgres import CLIENT_ENVIRONMENT, Postgres, StartError, free_port  # noqa
 SAMPLE_SECONDS = 2
 RELOAD_SECONDS = 10
 KILL_SECONDS = 3
+END_SECONDS = 10
+# Some 4 MiB, the same each time.
+COPY = "COPY (SELECT n, md5(n::text) FROM generate_series(1, 100000) n) TO STDOUT"
 # The allocator's own play, on top of the tenth.
 GROWTH_BYTES = 4 * 1024 * 1024
 PROGRESS_SAMPLES = 15
@@ -88,12 +93,22 @@ def psql(postgres, port, statement, **options):
     return subprocess.Popen(command, env=os.environ | CLIENT_ENVIRONMENT, **options)
 
 
+def copied(postgres, port):
+    """Digest of a COPY out over a connection of its own; None when it failed."""
+    with psql(postgres, port, COPY, stdout=subprocess.PIPE) as client:
+        digest = hashlib.file_digest(client.stdout, "sha256").hexdigest()
+    return digest if client.returncode == 0 else None
+
+
 def copy_forever(postgres, port, is_over):
-    """COPY out, one connection each; answers with what went wrong."""
+    """COPY out, all the time; answers with what went wrong."""
+    expected = copied(postgres, postgres.port)
     while not is_over.is_set():
-        client = psql(postgres, port, "COPY pgbench_accounts TO STDOUT", stdout=subprocess.DEVNULL)
-        if client.wait() != 0:
+        found = copied(postgres, port)
+        if found is None:
             return ["a COPY failed"]
+        if found != expected:
+            return ["a COPY had other bytes than over a direct connection"]
     return []
 
 
@@ -105,58 +120,94 @@ def kill_forever(postgres, port, is_over):
     return []
 
 
+class Load:
+    """Everything that runs at the same time, and what went wrong with it."""
+
+    def __init__(self, postgres, port, seconds):
+        self.problems = {"bench": [], "copy": [], "kill": []}
+        self.is_over = threading.Event()
+
+        def bench(load):
+            done = postgres.pgbench(port, *load, "-n", "-T", int(seconds))
+            if done.returncode != 0:
+                self.problems["bench"].append(f"pgbench {' '.join(load)}: {done.stderr[-500:]}")
+
+        def background(name, work):
+            self.problems[name].extend(work(postgres, port, self.is_over))
+
+        self.threads = [threading.Thread(target=bench, args=(load,)) for load in LOADS]
+        for name, work in (("copy", copy_forever), ("kill", kill_forever)):
+            self.threads.append(threading.Thread(target=background, args=(name, work)))
+        for thread in self.threads:
+            thread.start()
+
+    def end(self):
+        """Waits for the last of it."""
+        self.is_over.set()
+        for thread in self.threads:
+            thread.join()
+
+
+def watch(proxy, seconds):
+    """Reloads now and then; answers with samples of the memory."""
+    samples, started = [], time.monotonic()
+    next_reload = started + RELOAD_SECONDS
+    while time.monotonic() < started + seconds:
+        time.sleep(SAMPLE_SECONDS)
+        if time.monotonic() > next_reload:
+            proxy.reload()
+            next_reload += RELOAD_SECONDS
+        samples.append(resident_bytes(proxy.process.pid))
+        if len(samples) % PROGRESS_SAMPLES == 0:
+            print(f"{time.monotonic() - started:6.0f} s  {samples[-1] / 2**20:6.1f} MiB", flush=True)
+    return samples
+
+
+def sessions_left(proxy):
+    """Sessions that are open though their clients have gone, once there was time to notice."""
+    deadline = time.monotonic() + END_SECONDS
+    while True:
+        opened, closed = (proxy.metric(f"pgtally_connections_{what}_total") for what in ("opened", "closed"))
+        if opened == closed or time.monotonic() > deadline:
+            return opened - closed
+        time.sleep(0.1)
+
+
+def checks(proxy, load, samples):
+    """What must hold after the load: (name, problems)."""
+    warm = max(samples[: max(len(samples) // 2, 1)])
+    grown = samples[-1] - warm
+    blind, left = proxy.metric("pgtally_sessions_blind_total"), sessions_left(proxy)
+    queries, opened = proxy.metric("pgtally_queries_total"), proxy.metric("pgtally_connections_opened_total")
+    lost = proxy.metric("pgtally_observations_dropped_total")
+    print(f"{queries:.0f} queries, {opened:.0f} connections, {warm / 2**20:.1f} MiB warm, {samples[-1] / 2**20:.1f} MiB at the end, {lost:.0f} dropped")
+    errors = [line for line in proxy.stop() if '"level":"ERROR"' in line][:10]
+    yield "every transaction succeeds", load.problems["bench"]
+    yield "a COPY has the bytes of a direct one", load.problems["copy"]
+    yield "clients can be killed", load.problems["kill"]
+    yield "memory stays flat", [f"it grew by {grown / 2**20:.1f} MiB"] if grown > warm / 10 + GROWTH_BYTES else []
+    yield "no session goes blind", [f"{blind:.0f} did"] if blind else []
+    yield "no session is left behind", [f"{left:.0f} are"] if left else []
+    yield "no error is logged", errors
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pgtally", required=True, type=Path)
     parser.add_argument("--minutes", type=float, default=60)
     arguments = parser.parse_args()
-    seconds = arguments.minutes * 60
-    problems, samples, is_over = [], [], threading.Event()
+    seconds, failed, count = arguments.minutes * 60, 0, 0
     with Postgres(scale=5) as postgres:
         proxy = Proxy(arguments.pgtally, postgres)
-
-        def bench(load):
-            done = postgres.pgbench(proxy.port, *load, "-n", "-T", int(seconds))
-            if done.returncode != 0:
-                problems.append(f"pgbench {' '.join(load)}: {done.stderr[-500:]}")
-
-        def background(work):
-            problems.extend(work(postgres, proxy.port, is_over))
-
-        threads = [threading.Thread(target=bench, args=(load,)) for load in LOADS]
-        threads += [threading.Thread(target=background, args=(work,)) for work in (copy_forever, kill_forever)]
-        for thread in threads:
-            thread.start()
-        started = time.monotonic()
-        next_reload = started + RELOAD_SECONDS
-        while time.monotonic() < started + seconds:
-            time.sleep(SAMPLE_SECONDS)
-            if time.monotonic() > next_reload:
-                proxy.reload()
-                next_reload += RELOAD_SECONDS
-            samples.append(resident_bytes(proxy.process.pid))
-            if len(samples) % PROGRESS_SAMPLES == 0:
-                print(f"{time.monotonic() - started:6.0f} s  {samples[-1] / 2**20:6.1f} MiB", flush=True)
-        is_over.set()
-        for thread in threads:
-            thread.join()
-        warm = max(samples[: max(len(samples) // 2, 1)])
-        grown = samples[-1] - warm
-        queries, blind = proxy.metric("pgtally_queries_total"), proxy.metric("pgtally_sessions_blind_total")
-        opened = proxy.metric("pgtally_connections_opened_total")
-        time.sleep(1)
-        left = opened - proxy.metric("pgtally_connections_closed_total")
-        problems += [line for line in proxy.stop() if '"level":"ERROR"' in line][:10]
-        if grown > warm / 10 + GROWTH_BYTES:
-            problems.append(f"memory grew by {grown / 2**20:.1f} MiB from {warm / 2**20:.1f} MiB")
-        if blind:
-            problems.append(f"{blind:.0f} sessions went blind")
-        if left:
-            problems.append(f"{left:.0f} sessions were left behind")
-    print(f"{queries:.0f} queries, {opened:.0f} connections, {warm / 2**20:.1f} MiB warm, {samples[-1] / 2**20:.1f} MiB at the end")
-    for problem in problems:
-        print(f"PROBLEM {problem}")
-    return 1 if problems else 0
+        load = Load(postgres, proxy.port, seconds)
+        samples = watch(proxy, seconds)
+        load.end()
+        for name, problems in checks(proxy, load, samples):
+            print(f"FAIL  {name}\n      {problems}" if problems else f"ok    {name}")
+            failed += bool(problems)
+            count += 1
+    print(f"{count - failed} passed, {failed} failed")
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":
