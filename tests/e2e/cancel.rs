@@ -47,3 +47,49 @@ fn a_cancel_request_after_declined_encryption_is_one() {
     canceller.send(&packet);
     assert_eq!(fake.accept_session().1, packet);
 }
+
+#[test]
+fn a_server_that_is_most_likely_down_holds_up_no_cancel() {
+    let (sick, well) = (FakePostgres::tcp(), FakePostgres::tcp());
+    let both = format!("{},{}", sick.address(), well.address());
+    let proxy = TestProxy::with(well.address(), &[("relay.upstream", &both), ("tls.upstream_tls", "prefer")]);
+    let accept = |server: &FakePostgres, answer: &[u8]| {
+        let mut upstream = server.accept();
+        upstream.expect(&frontend::ssl_request());
+        upstream.send(answer);
+        upstream
+    };
+    // A session finds out.
+    let _client = Peer::begin(proxy.address());
+    drop(accept(&sick, b"?"));
+    let _upstream = accept(&well, b"N");
+
+    let packet = frontend::cancel_request(&[7; 8]);
+    let mut canceller = Peer::connect(proxy.address());
+    canceller.send(&packet);
+    assert_eq!(accept(&well, b"N").receive(packet.len()), packet);
+    assert!(canceller.rest().is_empty(), "delivered where it matters");
+    // Nobody waited for the other, and it is told all the same.
+    assert_eq!(accept(&sick, b"N").receive(packet.len()), packet);
+    proxy.wait_for_metric("pgtally_cancel_requests_total{result=\"forwarded\"}", 1.0);
+}
+
+#[test]
+fn cancel_requests_of_one_address_are_bounded() {
+    const MOST: usize = 256;
+    let fake = FakePostgres::tcp();
+    let proxy = TestProxy::to(fake.address());
+    let send = || {
+        let mut canceller = Peer::connect(proxy.address());
+        canceller.send(&frontend::cancel_request(&[7; 8]));
+        canceller
+    };
+    let under_way: Vec<_> = (0..MOST).map(|_| (send(), fake.accept_session())).collect();
+    assert!(send().rest().is_empty(), "one more is not forwarded");
+    proxy.wait_for_metric("pgtally_cancel_requests_total{result=\"refused\"}", 1.0);
+    drop(under_way);
+    proxy.wait_for_metric("pgtally_cancel_requests_total{result=\"forwarded\"}", MOST as f64);
+    let canceller = send();
+    drop(fake.accept_session());
+    drop(canceller);
+}

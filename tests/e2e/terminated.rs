@@ -84,21 +84,70 @@ fn malformed_answers_end_their_own_session_with_postgresqls_code() {
     assert!(bench.proxy.metric("pgtally_upstream_connect_seconds_count") < 0.5, "nobody was reached");
 }
 
+/// The challenge of `user`.
+fn challenge(proxy: &TestProxy, user: &str) -> String {
+    let mut client = Peer::connect(proxy.address());
+    client.send(&frontend::startup(&[("user", user)]));
+    client.expect(&sasl::authentication_sasl([sasl::SCRAM_SHA_256.as_bytes()]));
+    client.send(&sasl::initial_response(sasl::SCRAM_SHA_256, "n,,n=,r=abc"));
+    let frame = client.frame();
+    let Ok(sasl::Authentication::SaslContinue(text)) = sasl::authentication(&frame.body) else {
+        panic!("{frame:?}")
+    };
+    String::from_utf8(text.to_vec()).unwrap()
+}
+
+/// Salt and number of rounds of a challenge.
+fn salt(challenge: &str) -> String {
+    challenge.split_once(",s=").unwrap().1.to_owned()
+}
+
+#[test]
+fn replicas_challenge_users_who_do_not_exist_alike() {
+    let (one, other) = (Bench::new(), Bench::new());
+    let nobody = salt(&challenge(&one.proxy, "nobody"));
+    assert_eq!(nobody, salt(&challenge(&other.proxy, "nobody")), "of the same file");
+    let with_secret = |verifiers: &str| {
+        std::fs::write(&one.users, verifiers).unwrap();
+        let settings = [
+            ("auth.mode", "terminate"),
+            ("auth.auth_file", one.users.to_str().unwrap()),
+            ("auth.mock_secret", "correct horse battery"),
+        ];
+        salt(&challenge(&TestProxy::with(one.fake.address(), &settings), "nobody"))
+    };
+    let configured = with_secret(&format!("\"ann\" \"{VERIFIER}\"\n"));
+    assert_ne!(configured, nobody);
+    assert_eq!(configured, with_secret(&format!("\"bob\" \"{VERIFIER}\"\n")), "whatever the file says");
+}
+
+#[test]
+fn whoever_has_shown_no_password_takes_no_place_of_a_user() {
+    let bench = Bench::new();
+    let settings = [
+        ("auth.mode", "terminate"),
+        ("auth.auth_file", bench.users.to_str().unwrap()),
+        ("limits.max_sessions_per_user", "1"),
+    ];
+    let proxy = TestProxy::with(bench.fake.address(), &settings);
+    let stranger = || {
+        let mut client = Peer::begin(proxy.address());
+        client.expect(&sasl::authentication_sasl([sasl::SCRAM_SHA_256.as_bytes()]));
+        client
+    };
+    let _first = stranger();
+    let mut second = stranger();
+    second.send(&sasl::response("not even a mechanism"));
+    check(second, "08P01");
+    assert!(proxy.metric_sum("pgtally_sessions_refused_total", "") < 0.5);
+}
+
 #[test]
 fn users_who_do_not_exist_are_challenged_like_others() {
     let bench = Bench::new();
     let challenge = |user: &str| {
-        let mut client = Peer::connect(bench.proxy.address());
-        client.send(&frontend::startup(&[("user", user)]));
-        client.expect(&sasl::authentication_sasl([sasl::SCRAM_SHA_256.as_bytes()]));
-        client.send(&sasl::initial_response(sasl::SCRAM_SHA_256, "n,,n=,r=abc"));
-        let frame = client.frame();
-        let Ok(sasl::Authentication::SaslContinue(text)) = sasl::authentication(&frame.body) else {
-            panic!("{frame:?}")
-        };
-        let text = String::from_utf8(text.to_vec()).unwrap();
-        let (_, cost) = text.split_once(",s=").unwrap();
-        (text.len(), cost.to_owned())
+        let text = challenge(&bench.proxy, user);
+        (text.len(), salt(&text))
     };
     let (ann, nobody) = (challenge("ann"), challenge("nobody"));
     assert_eq!(ann.0, nobody.0, "the same shape");
@@ -111,14 +160,7 @@ fn users_who_do_not_exist_are_challenged_like_others() {
 #[test]
 fn a_reload_takes_over_new_verifiers_and_keeps_the_old_ones_on_error() {
     let bench = Bench::new();
-    let salt_of = |user: &str| {
-        let mut client = Peer::connect(bench.proxy.address());
-        client.send(&frontend::startup(&[("user", user)]));
-        client.expect(&sasl::authentication_sasl([sasl::SCRAM_SHA_256.as_bytes()]));
-        client.send(&sasl::initial_response(sasl::SCRAM_SHA_256, "n,,n=,r=abc"));
-        let frame = client.frame();
-        String::from_utf8_lossy(&frame.body).rsplit_once(",s=").unwrap().1.to_owned()
-    };
+    let salt_of = |user: &str| salt(&challenge(&bench.proxy, user));
     let (ann, bob) = (salt_of("ann"), salt_of("bob"));
     assert_ne!(ann, bob);
     std::fs::write(&bench.users, "\"bob\" \"plain text\"\n").unwrap();

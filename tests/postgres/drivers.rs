@@ -31,6 +31,8 @@ fn passwords_are_between_client_and_server() {
                 let error = connect("battery staple").await.err().expect("a refusal");
                 assert_eq!(error.code(), Some(&SqlState::INVALID_PASSWORD));
             });
+            let refused = "pgtally_auth_failures_total{reason=\"wrong_password\",side=\"upstream\"}";
+            proxy.wait_for_metric(refused, 1.0);
         },
     );
 }

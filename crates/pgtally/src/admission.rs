@@ -56,11 +56,11 @@ impl Limit {
 }
 
 impl Admission {
-    /// Counts one more session until the answer is dropped; or says which limit does not allow it.
+    /// Counts one more session until the answer is dropped; or says which limit does not allow it. Nobody's yet: see
+    /// [`Admitted::name_user`].
     pub(crate) fn admit(
         self: &Arc<Self>,
         limits: &SessionLimits,
-        user: &[u8],
         source: Option<IpAddr>,
     ) -> Result<Admitted, Limit> {
         let mut counts = self.counts();
@@ -72,17 +72,11 @@ impl Admission {
         if is_full(of_source.copied().unwrap_or(0), limits.per_source.filter(|_| source.is_some())) {
             return Err(Limit::Source);
         }
-        let user: Arc<[u8]> =
-            counts.users.get_key_value(user).map_or_else(|| user.into(), |(user, _)| user.clone());
-        if is_full(counts.users.get(&user).copied().unwrap_or(0), limits.per_user) {
-            return Err(Limit::User);
-        }
         counts.total += 1;
         if let Some(source) = source {
             *counts.sources.entry(source).or_default() += 1;
         }
-        *counts.users.entry(Arc::clone(&user)).or_default() += 1;
-        Ok(Admitted { admission: Arc::clone(self), source, user })
+        Ok(Admitted { admission: Arc::clone(self), source, user: None })
     }
 
     fn counts(&self) -> MutexGuard<'_, Counts> {
@@ -96,7 +90,25 @@ impl Admission {
 pub(crate) struct Admitted {
     admission: Arc<Admission>,
     source: Option<IpAddr>,
-    user: Arc<[u8]>,
+    user: Option<Arc<[u8]>>,
+}
+
+impl Admitted {
+    /// Counts the session as `user`'s too; or says that the user's limit does not allow it.
+    pub(crate) fn name_user(&mut self, limits: &SessionLimits, user: &[u8]) -> Result<(), Limit> {
+        let mut counts = self.admission.counts();
+        let (user, count) = counts
+            .users
+            .get_key_value(user)
+            .map_or_else(|| (user.into(), 0), |(user, count)| (user.clone(), *count));
+        if limits.per_user.is_some_and(|limit| count >= limit) {
+            return Err(Limit::User);
+        }
+        *counts.users.entry(Arc::clone(&user)).or_default() += 1;
+        drop(counts);
+        self.user = Some(user);
+        Ok(())
+    }
 }
 
 impl Drop for Admitted {
@@ -106,7 +118,9 @@ impl Drop for Admitted {
         if let Some(source) = &self.source {
             take_one(&mut counts.sources, source);
         }
-        take_one(&mut counts.users, &self.user);
+        if let Some(user) = &self.user {
+            take_one(&mut counts.users, user);
+        }
     }
 }
 
@@ -128,7 +142,10 @@ mod tests {
         let admission = Arc::new(Admission::default());
         let limits = SessionLimits { total: Some(4), per_source: Some(2), per_user: Some(3) };
         let source = |last| Some(IpAddr::from([10, 0, 0, last]));
-        let admit = |user: &str, from| admission.admit(&limits, user.as_bytes(), from);
+        let admit = |user: &str, from| {
+            let mut admitted = admission.admit(&limits, from)?;
+            admitted.name_user(&limits, user.as_bytes()).map(|()| admitted)
+        };
         let first = admit("ann", source(1)).unwrap();
         let _second = admit("ann", source(1)).unwrap();
         assert_eq!(admit("bob", source(1)).unwrap_err(), Limit::Source);
@@ -146,7 +163,11 @@ mod tests {
         let limits = SessionLimits::default();
         let source = Some(IpAddr::from([10, 0, 0, 1]));
         let sessions: Vec<_> = (0..1_000)
-            .map(|number: u32| admission.admit(&limits, number.to_string().as_bytes(), source).unwrap())
+            .map(|number: u32| {
+                let mut admitted = admission.admit(&limits, source).unwrap();
+                admitted.name_user(&limits, number.to_string().as_bytes()).unwrap();
+                admitted
+            })
             .collect();
         drop(sessions);
         let counts = admission.counts();

@@ -13,6 +13,17 @@ pub(crate) const SUCCESSOR_TIMEOUT: Duration = Duration::from_secs(30);
 pub(crate) const BACKLOG_BYTES_MAX: usize = 32 * 1024;
 /// Forwarded chunks that may wait to be observed.
 pub(crate) const BACKLOG_CHUNKS_MAX: usize = 256;
+/// Connections that have not said yet what they want. Well-behaved ones say it within a round trip; this leaves the
+/// larger part of the 16,384 descriptors of a small installation to sessions.
+pub(crate) const HALF_OPEN_MAX: usize = 4_096;
+/// Time in which a client that is sent away can take our last words.
+pub(crate) const FAREWELL_TIMEOUT: Duration = Duration::from_secs(5);
+/// CancelRequests on their way at the same time, from everybody. Each is a connection to every upstream.
+pub(crate) const CANCELS_MAX: u32 = 1_024;
+/// CancelRequests on their way at the same time from one address: whole fleets of applications may have one.
+pub(crate) const CANCELS_PER_SOURCE_MAX: u32 = 256;
+/// CancelRequests on their way to upstreams that could not be reached lately.
+pub(crate) const DOUBTFUL_CANCELS_MAX: usize = 64;
 /// Time a CancelRequest may take in all.
 pub(crate) const CANCEL_TIMEOUT: Duration = Duration::from_secs(30);
 /// Time for which an upstream that could not be reached is tried after the others.

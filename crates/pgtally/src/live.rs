@@ -7,10 +7,13 @@ use ipnet::IpNet;
 use tokio::sync::watch;
 
 use crate::admission::Admission;
+use crate::cancel::Cancels;
 use crate::clock::Clock;
 use crate::config::{
     ClientAddrForm, Config, ConfigErrors, ProbeAccount, Secret, SessionLimits, SocketSettings,
 };
+use crate::half_open::HalfOpen;
+use crate::limits::HALF_OPEN_MAX;
 use crate::metrics::Metrics;
 use crate::security::Snapshot;
 use crate::upstreams::Upstreams;
@@ -18,9 +21,9 @@ use crate::upstreams::Upstreams;
 /// What a session needs until its worker has it, and whatever else a reload replaces.
 pub(crate) struct StartupSetting {
     pub(crate) admin_token: Option<Secret>,
-    pub(crate) admission: Arc<Admission>,
     pub(crate) client_addr: ClientAddrForm,
     pub(crate) clock: Clock,
+    pub(crate) entrance: Arc<Entrance>,
     pub(crate) limits: SessionLimits,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) probe: Option<ProbeAccount>,
@@ -30,6 +33,20 @@ pub(crate) struct StartupSetting {
     pub(crate) socket: SocketSettings,
     pub(crate) startup_timeout: Duration,
     pub(crate) upstreams: Upstreams,
+}
+
+/// What counts those who come in. Outlives reloads: they do.
+pub(crate) struct Entrance {
+    pub(crate) admission: Arc<Admission>,
+    pub(crate) cancels: Cancels,
+    pub(crate) half_open: Arc<HalfOpen>,
+}
+
+impl Default for Entrance {
+    fn default() -> Self {
+        let half_open = HalfOpen::new(HALF_OPEN_MAX);
+        Self { admission: Arc::default(), cancels: Cancels::default(), half_open }
+    }
 }
 
 /// Who may begin a connection with a header of the PROXY protocol; where this is given, everybody allowed must.
@@ -55,23 +72,23 @@ impl StartupSetting {
     pub(crate) fn next(&self, config: &Config) -> Result<Self, ConfigErrors> {
         let upstreams = Upstreams::new(&config.upstreams, config.session_attrs, Some(&self.upstreams));
         let security = self.security.next(config)?;
-        let (metrics, admission) = (Arc::clone(&self.metrics), Arc::clone(&self.admission));
-        Ok(Self::with(config, self.clock, metrics, admission, security, upstreams))
+        let (metrics, entrance) = (Arc::clone(&self.metrics), Arc::clone(&self.entrance));
+        Ok(Self::with(config, self.clock, metrics, entrance, security, upstreams))
     }
 
     fn with(
         config: &Config,
         clock: Clock,
         metrics: Arc<Metrics>,
-        admission: Arc<Admission>,
+        entrance: Arc<Entrance>,
         security: Snapshot,
         upstreams: Upstreams,
     ) -> Self {
         Self {
             admin_token: config.admin_token.clone(),
-            admission,
             client_addr: config.client_addr,
             clock,
+            entrance,
             limits: config.limits,
             metrics,
             probe: config.probe.clone(),

@@ -10,10 +10,11 @@ use pgtally_protocol::startup::Startup;
 use tokio::time::{Instant, timeout, timeout_at};
 use tracing::{info, warn};
 
+use crate::admission::Admitted;
 use crate::auth::{Denied, LogInError, Proven, Refusal, Route, Verifiers, authenticate, log_in, pass_offer};
 use crate::live::StartupSetting;
 use crate::logging::with_causes;
-use crate::session::Reason;
+use crate::session::{self, Reason};
 use crate::socket::{Address, Stream};
 use crate::startup::{farewell, fatal, fatal_with_detail};
 use crate::tls::{ConnectError, Leg, connect};
@@ -33,6 +34,7 @@ pub(crate) async fn begin(
     mut client: Stream,
     packet: &[u8],
     startup: Option<&Startup>,
+    admitted: &mut Admitted,
     setting: &StartupSetting,
     deadline: Instant,
 ) -> Result<LoggedIn, Reason> {
@@ -46,9 +48,13 @@ pub(crate) async fn begin(
             Err(denied) => Err(denied),
         };
         return match shown {
-            Ok(proven) => begin_terminated(client, packet, proven, setting).await,
+            Ok(proven) => begin_terminated(client, packet, proven, admitted, setting).await,
             Err(denied) => Err(deny(client, denied, setting).await),
         };
+    }
+    let user = startup.and_then(|startup| startup.parameter("user")).unwrap_or_default();
+    if let Err(limit) = admitted.name_user(&setting.limits, user) {
+        return Err(session::refuse(client, limit, user, setting).await);
     }
     let (mut client, mut leg) = reach_upstream(client, packet, setting).await?;
     match &leg.certificate {
@@ -106,8 +112,12 @@ async fn begin_terminated(
     client: Stream,
     packet: &[u8],
     (user, proven): (String, Proven),
+    admitted: &mut Admitted,
     setting: &StartupSetting,
 ) -> Result<LoggedIn, Reason> {
+    if let Err(limit) = admitted.name_user(&setting.limits, user.as_bytes()) {
+        return Err(session::refuse(client, limit, user.as_bytes(), setting).await);
+    }
     let (mut client, mut leg) = reach_upstream(client, packet, setting).await?;
     let logging_in = Box::pin(log_in(&mut leg, &mut client, &proven));
     let logged_in = timeout(setting.startup_timeout, logging_in).await;

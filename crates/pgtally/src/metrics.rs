@@ -106,7 +106,7 @@ impl Metrics {
                 .counter("aggregator_restarts_total", "Restarts of the aggregator with empty state")?,
             auth_failures: make.counters(
                 "auth_failures_total",
-                "Logins that pgtally itself refused or could not finish, by side and reason",
+                "Logins that the server or pgtally refused, or that could not be finished, by side and reason",
                 &["side", "reason"],
             )?,
             baseline_saves: make.counters(
@@ -285,7 +285,7 @@ impl Metrics {
         for result in ["failed", "locked", "ok", "unreadable"] {
             self.baseline_saves.with_label_values(&[result]);
         }
-        for result in ["failed", "forwarded"] {
+        for result in ["failed", "forwarded", "refused"] {
             self.cancel_requests.with_label_values(&[result]);
         }
     }

@@ -22,6 +22,7 @@ use crate::aggregator::{Batch, Message};
 use crate::backlog::{Backlog, Side};
 use crate::clock::Clock;
 use crate::limits::WAITING_PARTS_MAX;
+use crate::login_watch::LoginWatch;
 use crate::lookups::SessionRow;
 use crate::metrics::Metrics;
 use crate::sessions::About;
@@ -282,6 +283,8 @@ impl Observatory {
 pub(crate) struct Observation {
     slot: Rc<Slot>,
     local: Rc<Local>,
+    /// Until the server has let the client in, or has not.
+    login: Option<Box<LoginWatch>>,
 }
 
 impl Observation {
@@ -322,7 +325,7 @@ impl Observation {
             ..Slot::blind(session, about)
         });
         observatory.sessions.borrow_mut().insert(session, Rc::clone(&slot));
-        Self { slot, local: Rc::clone(local) }
+        Self { slot, local: Rc::clone(local), login: Some(Box::new(LoginWatch::new())) }
     }
 
     /// Takes note of bytes that went to the upstream.
@@ -334,6 +337,11 @@ impl Observation {
     /// Takes note of bytes that went to the client.
     pub(crate) fn backend(&mut self, chunk: &[u8], now: Moment) {
         add(&self.local.observatory.bytes_to_client, chunk.len());
+        if let Some(login) = &mut self.login
+            && login.is_over(chunk, self.slot.session, &self.local.metrics)
+        {
+            self.login = None;
+        }
         self.note(Side::Upstream, chunk, now);
     }
 

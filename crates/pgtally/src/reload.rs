@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use thiserror::Error;
 use tokio::sync::{Mutex as AsyncMutex, mpsc, watch};
 use tokio::task::spawn_blocking;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use crate::aggregator::Message;
 use crate::config::{Config, ConfigErrors, Reloaded};
@@ -25,6 +25,10 @@ pub enum ReloadError {
     #[error("the proxy is stopping")]
     Stopping,
 }
+
+/// What a reload cannot do, told at each that finds such a change.
+const RESTART_NEEDED: &str = "these settings stay as they were and count from the next start on: stop and start pgtally. An \
+    upgrade (SIGUSR2) takes them over as well, except relay.listen and admin.listen, as it keeps the open sockets";
 
 /// Is told of every configuration that was taken over.
 type Hook = Box<dyn Fn(&Config) + Send + Sync>;
@@ -86,11 +90,11 @@ impl Reloading {
         self.metrics.config_reloads.with_label_values(&[name]).inc();
         match &result {
             Ok(Reloaded { changed, restart_needed }) => {
-                info!(
-                    changed = changed.join(", "),
-                    restart_needed = restart_needed.join(", "),
-                    "configuration reloaded"
-                );
+                let (changed, restart_needed) = (changed.join(", "), restart_needed.join(", "));
+                if !restart_needed.is_empty() {
+                    warn!(restart_needed, "{RESTART_NEEDED}");
+                }
+                info!(changed, restart_needed, "configuration reloaded");
             }
             Err(ReloadError::Config(errors)) => {
                 error!(%errors, "configuration not reloaded: it is not usable, and the old one stays");

@@ -27,7 +27,7 @@ pub(crate) struct Snapshot {
     pub(crate) upstream: Option<UpstreamLeg>,
     /// Where passwords are checked here: what they are checked with.
     pub(crate) verifiers: Option<Verifiers>,
-    /// Outlives reloads, so that the salts of users who do not exist stay the same.
+    /// For users who do not exist, unless a secret is configured. Outlives reloads, so that their salts stay the same.
     mock: Arc<MockSecret>,
     has_told: AtomicBool,
 }
@@ -38,7 +38,7 @@ impl Snapshot {
     /// # Errors
     /// Every setting whose file is of no use.
     pub(crate) fn first(config: &Config) -> Result<Self, ConfigErrors> {
-        Self::load(config, Arc::new(MockSecret::new()))
+        Self::load(config, Arc::new(own_secret(config)))
     }
 
     /// Reads everything anew, also files whose settings are the same.
@@ -51,6 +51,8 @@ impl Snapshot {
 
     fn load(config: &Config, mock: Arc<MockSecret>) -> Result<Self, ConfigErrors> {
         let kept = Arc::clone(&mock);
+        let configured = config.auth.mock_secret.as_ref().or(config.auth.query_password.as_ref());
+        let mock = configured.map_or(mock, |secret| Arc::new(MockSecret::derived(secret.reveal())));
         let client = match config.tls.client_tls {
             ClientTls::Disable => Ok(None),
             ClientTls::Allow | ClientTls::Require => ClientLeg::load(&config.tls),
@@ -94,4 +96,13 @@ impl Snapshot {
         let is_other = self.client.as_ref().is_some_and(|client| client.leaf != *upstream);
         is_other && self.verifiers.is_none()
     }
+}
+
+/// What the salts of users who do not exist are made of where no secret is configured: the file of verifiers, which
+/// replicas and the next start have too and nobody else may read.
+fn own_secret(config: &Config) -> MockSecret {
+    let file = config.auth.auth_file.as_ref().filter(|_| config.auth.mode == AuthMode::Terminate);
+    // A file that cannot be read is an error of its own.
+    let text = file.and_then(|path| Verifiers::read(path).ok()).filter(|text| !text.trim().is_empty());
+    text.map_or_else(MockSecret::random, |text| MockSecret::derived(&text))
 }

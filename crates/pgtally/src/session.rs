@@ -4,7 +4,7 @@
 //! the end of each session into words for the operator: which side, and why. A session begins on the control thread,
 //! where there are timers ([`begin`]), and goes to its worker with both sockets when only relaying is left ([`serve`]).
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 use tracing::{debug, info};
 
-use crate::admission::Admitted;
+use crate::admission::{Admitted, Limit};
 use crate::cancel;
 use crate::client_addr;
 use crate::live::StartupSetting;
@@ -70,32 +70,49 @@ struct Begun {
 
 /// Brings a connection to where it only needs to be relayed; or says why there is nothing to relay.
 async fn start(
-    mut client: Stream,
+    client: Stream,
     peer: Option<SocketAddr>,
     setting: &StartupSetting,
     ending: &mut Ending,
 ) -> Result<Begun, Reason> {
     client.tune(&setting.socket);
     let deadline = Instant::now() + setting.startup_timeout;
-    let peer = client_address(&mut client, peer, setting, deadline).await?;
-    ending.client = peer;
-    let received = receive(client, &setting.security, &setting.metrics, deadline).await;
-    let (client, packet, startup) = match received {
-        Ok((client, Opening::Cancel(packet))) => return Err(serve_cancel(client, &packet, setting).await),
-        Ok((client, Opening::Session { packet, startup })) => (client, packet, startup),
-        Err(refusal) => return Err(refusal.into()),
+    let place = setting.entrance.half_open.enter(ending.number);
+    let opened = tokio::select! {
+        biased;
+        opened = Box::pin(open(client, peer, setting, deadline)) => opened?,
+        () = place.displaced() => return Err(Reason::HalfOpenLimit),
     };
-    let (client, admitted) = admit(client, startup.as_ref(), peer, setting).await?;
-    ending.admitted = Some(admitted);
+    drop(place);
+    let (client, peer, opening) = opened;
+    ending.client = peer;
+    let (packet, startup) = match opening {
+        Opening::Cancel(packet) => return Err(serve_cancel(client, &packet, peer, setting).await),
+        Opening::Session { packet, startup } => (packet, startup),
+    };
+    let (client, admitted) = admit(client, peer, setting).await?;
+    let admitted = ending.admitted.insert(admitted);
     let rewritten = startup
         .as_ref()
         .and_then(|startup| client_addr::rewritten(&packet, startup, peer, setting.client_addr));
     let packet = rewritten.unwrap_or(packet);
     let LoggedIn { client, upstream, prelude } =
-        login::begin(client, &packet, startup.as_ref(), setting, deadline).await?;
+        login::begin(client, &packet, startup.as_ref(), admitted, setting, deadline).await?;
     let client = client.detach().map_err(|_| Reason::ClientLost)?;
     let upstream = upstream.detach().map_err(|_| Reason::UpstreamLost)?;
     Ok(Begun { client, upstream, startup, prelude })
+}
+
+/// Finds out who the client is and what it wants.
+async fn open(
+    mut client: Stream,
+    peer: Option<SocketAddr>,
+    setting: &StartupSetting,
+    deadline: Instant,
+) -> Result<(Stream, Option<SocketAddr>, Opening), Reason> {
+    let peer = client_address(&mut client, peer, setting, deadline).await?;
+    let (client, opening) = receive(client, &setting.security, &setting.metrics, deadline).await?;
+    Ok((client, peer, opening))
 }
 
 /// Whom this connection is from: `peer`, or whom a header of the PROXY protocol names.
@@ -126,21 +143,26 @@ async fn client_address(
 /// Counts the session, or tells the client that there are too many.
 async fn admit(
     client: Stream,
-    startup: Option<&Startup>,
     peer: Option<SocketAddr>,
     setting: &StartupSetting,
 ) -> Result<(Stream, Admitted), Reason> {
-    let user = startup.and_then(|startup| startup.parameter("user")).unwrap_or_default();
-    let source = peer.map(|peer| peer.ip().to_canonical());
-    match setting.admission.admit(&setting.limits, user, source) {
+    match setting.entrance.admission.admit(&setting.limits, source(peer)) {
         Ok(admitted) => Ok((client, admitted)),
-        Err(limit) => {
-            setting.metrics.sessions_refused.with_label_values(&[limit.name()]).inc();
-            info!(side = "client", limit = limit.name(), "session refused");
-            farewell(client, &fatal("53300", &limit.message(user), None)).await;
-            Err(Reason::SessionLimit)
-        }
+        Err(limit) => Err(refuse(client, limit, b"", setting).await),
     }
+}
+
+/// Whom the limits of sources count.
+fn source(peer: Option<SocketAddr>) -> Option<IpAddr> {
+    peer.map(|peer| peer.ip().to_canonical())
+}
+
+/// Tells a client that a limit does not allow its session.
+pub(crate) async fn refuse(client: Stream, limit: Limit, user: &[u8], setting: &StartupSetting) -> Reason {
+    setting.metrics.sessions_refused.with_label_values(&[limit.name()]).inc();
+    info!(side = "client", limit = limit.name(), "session refused");
+    farewell(client, &fatal("53300", &limit.message(user), None)).await;
+    Reason::SessionLimit
 }
 
 /// Relays a session to its end, on its worker.
@@ -194,7 +216,7 @@ impl Ending {
 impl Drop for Ending {
     fn drop(&mut self) {
         let reason = self.reason.name();
-        debug!(session = self.number, reason, "session ended");
+        debug!(session = self.number, side = self.reason.side(), reason, "session ended");
         self.metrics.connections_closed.with_label_values(&[reason]).inc();
     }
 }
@@ -225,6 +247,8 @@ pub(crate) enum Reason {
     Cancel,
     ClientClosed,
     ClientLost,
+    /// Too many others were silent at the same time.
+    HalfOpenLimit,
     ProxyHeaderInvalid,
     SessionLimit,
     StartupInvalid,
@@ -244,6 +268,7 @@ impl Reason {
             Self::Cancel => "cancel",
             Self::ClientClosed => "client_closed",
             Self::ClientLost => "client_lost",
+            Self::HalfOpenLimit => "half_open_limit",
             Self::ProxyHeaderInvalid => "proxy_header_invalid",
             Self::SessionLimit => "session_limit",
             Self::StartupInvalid => "startup_invalid",
@@ -253,6 +278,17 @@ impl Reason {
             Self::UpstreamClosed => "upstream_closed",
             Self::UpstreamLost => "upstream_lost",
             Self::UpstreamUnreachable => "upstream_unreachable",
+        }
+    }
+}
+
+impl Reason {
+    /// Who ended it, or whose fault it was.
+    const fn side(self) -> &'static str {
+        match self {
+            Self::Aborted => "proxy",
+            Self::UpstreamClosed | Self::UpstreamLost | Self::UpstreamUnreachable => "upstream",
+            _ => "client",
         }
     }
 }
@@ -286,9 +322,20 @@ fn relay_reason(ended: &RelayEnd) -> Reason {
     }
 }
 
-async fn serve_cancel(client: Stream, packet: &[u8], setting: &StartupSetting) -> Reason {
-    let is_delivered = cancel::forward(packet, setting).await;
-    let result = if is_delivered { "forwarded" } else { "failed" };
+async fn serve_cancel(
+    client: Stream,
+    packet: &[u8],
+    peer: Option<SocketAddr>,
+    setting: &StartupSetting,
+) -> Reason {
+    let result = match setting.entrance.cancels.admit(source(peer)) {
+        Ok(_admitted) if cancel::forward(packet, setting).await => "forwarded",
+        Ok(_) => "failed",
+        Err(limit) => {
+            info!(side = "client", limit = limit.name(), "too many cancel requests on their way");
+            "refused"
+        }
+    };
     setting.metrics.cancel_requests.with_label_values(&[result]).inc();
     // Without TLS's own farewell libpq takes the end for a failure.
     farewell(client, b"").await;

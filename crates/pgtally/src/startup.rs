@@ -12,6 +12,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, timeout, timeout_at};
 use tracing::info;
 
+use crate::limits::FAREWELL_TIMEOUT;
 use crate::logging::with_causes;
 use crate::metrics::Metrics;
 use crate::security::Snapshot;
@@ -187,9 +188,13 @@ async fn refuse(mut client: Stream, refusal: NoOpening) -> NoOpening {
 
 /// Says something and closes. Nothing is left to do for a client that is gone meanwhile.
 pub(crate) async fn farewell(mut client: Stream, answer: &[u8]) {
-    let _ = client.write_all(answer).await;
-    // Closes the writing side, with TLS's own farewell.
-    let _ = client.shutdown().await;
+    let parting = async {
+        let _ = client.write_all(answer).await;
+        // Closes the writing side, with TLS's own farewell.
+        let _ = client.shutdown().await;
+    };
+    // A client that takes nothing may not keep its place for that.
+    let _ = timeout(FAREWELL_TIMEOUT, parting).await;
 }
 
 /// Bytes of a refused packet that are read before closing, and the time to wait for them. PostgreSQL's receive buffer

@@ -83,6 +83,11 @@ impl Server {
         self.failed.store(if is_up { 0 } else { now.0 + 1 }, Ordering::Relaxed);
     }
 
+    /// Whether it is most likely down.
+    pub(crate) fn is_doubtful(&self, now: Moment) -> bool {
+        self.role() == Role::Down || self.has_failed_lately(now)
+    }
+
     fn has_failed_lately(&self, now: Moment) -> bool {
         let failed = self.failed.load(Ordering::Relaxed).checked_sub(1);
         failed.is_some_and(|failed| Duration::from_nanos(now.since(Moment(failed))) < UPSTREAM_RETRY)

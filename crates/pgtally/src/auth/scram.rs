@@ -169,8 +169,15 @@ impl Keys {
 pub(crate) struct MockSecret(Key);
 
 impl MockSecret {
-    /// A new one; users that do not exist get new salts.
-    pub(crate) fn new() -> Self {
+    /// Made of a secret that outlives this process, and that other replicas have too.
+    pub(crate) fn derived(secret: &str) -> Self {
+        let key = Key::from_digest(digest::digest(&digest::SHA256, secret.as_bytes()).as_ref());
+        // For this purpose only: the secret may have others.
+        Self(key.sign(b"pgtally mock authentication"))
+    }
+
+    /// One that nobody else has: users who do not exist get new salts with each start.
+    pub(crate) fn random() -> Self {
         Self(random_key())
     }
 }
@@ -261,11 +268,13 @@ mod tests {
 
     #[test]
     fn mock_verifiers_keep_their_salt_and_fit_no_proof() {
-        let secret = MockSecret::new();
+        let secret = MockSecret::derived("correct horse");
         let mock = Verifier::mock(&secret, b"nobody", 4_096);
         assert_eq!(mock.salt, Verifier::mock(&secret, b"nobody", 4_096).salt);
         assert_ne!(mock.salt, Verifier::mock(&secret, b"somebody", 4_096).salt);
-        assert_ne!(mock.salt, Verifier::mock(&MockSecret::new(), b"nobody", 4_096).salt);
+        assert_ne!(mock.salt, Verifier::mock(&MockSecret::random(), b"nobody", 4_096).salt);
+        let replica = MockSecret::derived("correct horse");
+        assert_eq!(mock.salt, Verifier::mock(&replica, b"nobody", 4_096).salt);
         assert_eq!(mock.salt.len(), SALT_BYTES);
         assert!(mock.recover(AUTH_MESSAGE, PROOF).is_none());
     }

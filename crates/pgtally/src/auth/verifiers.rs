@@ -1,6 +1,7 @@
 //! Where verifiers come from: a file, or a question to the server.
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -77,11 +78,7 @@ impl Verifiers {
         let unusable = |problem: String| Unusable { setting: "auth.auth_file", problem };
         let source = match &settings.auth_file {
             Some(path) => {
-                let unreadable = |error| unusable(format!("cannot be read: {error}"));
-                if std::fs::metadata(path).map_err(unreadable)?.len() > FILE_BYTES_MAX {
-                    return Err(unusable(format!("has more than {FILE_BYTES_MAX} bytes")));
-                }
-                let text = std::fs::read_to_string(path).map_err(unreadable)?;
+                let text = Self::read(path).map_err(unusable)?;
                 let users = userlist::parse(&text).map_err(unusable)?;
                 Source::File { iterations: usual_iterations(&users), users }
             }
@@ -92,6 +89,18 @@ impl Verifiers {
             },
         };
         Ok(Self { source, mock })
+    }
+
+    /// The text of a file of verifiers.
+    ///
+    /// # Errors
+    /// What is wrong with it, in words.
+    pub(crate) fn read(path: &Path) -> Result<String, String> {
+        let unreadable = |error| format!("cannot be read: {error}");
+        if std::fs::metadata(path).map_err(unreadable)?.len() > FILE_BYTES_MAX {
+            return Err(format!("has more than {FILE_BYTES_MAX} bytes"));
+        }
+        std::fs::read_to_string(path).map_err(unreadable)
     }
 
     /// The verifier of `user`: of one who does not exist, one that nothing fits. Asks the first of `routes` that can be

@@ -94,6 +94,8 @@ pub struct AuthSettings {
     pub query_database: String,
     /// With which password; none where the server knows the user by its certificate or socket.
     pub query_password: Option<Secret>,
+    /// What the salts of users who do not exist are made of, the same in all replicas.
+    pub mock_secret: Option<Secret>,
 }
 
 /// Who checks clients' passwords.
@@ -135,6 +137,7 @@ pub(super) fn auth_settings(layers: &mut Layers) -> AuthSettings {
         query_user: layers.one("auth.query_user", some_text),
         query_database: layers.or("auth.query_database", "postgres", some_text),
         query_password: layers.secret("auth.query_password", some_text),
+        mock_secret: layers.secret("auth.mock_secret", long_text),
     }
 }
 
@@ -248,6 +251,12 @@ fn mode_of(sslmode: &str) -> &str {
     }
 }
 
+/// A secret that nobody guesses by trying.
+fn long_text(text: &str) -> Result<String, String> {
+    const BYTES_MIN: usize = 16;
+    if text.len() < BYTES_MIN { Err(format!("shorter than {BYTES_MIN} bytes")) } else { Ok(text.into()) }
+}
+
 fn path(text: &str) -> Result<PathBuf, String> {
     if text.is_empty() { Err("no path".into()) } else { Ok(text.into()) }
 }
@@ -327,6 +336,7 @@ mod tests {
             &[("auth.mode", "terminate"), ("auth.auth_query", "SELECT 1")],
             &["auth.auth_query", "auth.auth_query"],
         );
+        check(&[("auth.mock_secret", "too short")], &["auth.mock_secret"]);
         check(&[("tls.upstream_tls", "require")], &[]);
         check(&[("tls.upstream_tls", "prefer")], &[]);
     }

@@ -1,12 +1,12 @@
 //! A lot at once: storms of connections, thousands of idle sessions, messages as long as they get.
 
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::thread;
 
 use crate::server::{self, HUGE_BYTES, connect, message, query, send_huge_as, skip_body, until_ready};
-use crate::{Program, addresses, send, serve};
+use crate::{PATIENCE, Program, addresses, metric, send, serve};
 
 /// Resident bytes of a process.
 fn resident_bytes(process: u32) -> usize {
@@ -77,4 +77,30 @@ fn five_thousand_idle_sessions_are_cheap_and_others_quick() {
     send("TERM", child.id());
     assert_eq!(child.wait(), Some(0));
     log.join().unwrap();
+}
+
+#[test]
+fn connections_that_say_nothing_make_room_for_others() {
+    /// As `limits.rs` has it.
+    const HALF_OPEN_MAX: usize = 4_096;
+    const TOO_MANY: usize = 64;
+    let mut child = Program::start(&mut serve(server::start()));
+    let mut log = child.log();
+    let (address, admin) = addresses(&mut log);
+    let mut silent: Vec<_> = (0..HALF_OPEN_MAX + TOO_MANY)
+        .map(|_| TcpStream::connect_timeout(&address, PATIENCE).unwrap())
+        .collect();
+    query(&mut connect(address, "secret").unwrap(), "SELECT 1 FROM t").unwrap();
+    // The first ones were closed, and only they.
+    for (number, stream) in silent.iter_mut().enumerate().take(TOO_MANY) {
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        assert_eq!(stream.read(&mut [0]).unwrap(), 0, "{number}");
+    }
+    let last = silent.last_mut().unwrap();
+    last.set_nonblocking(true).unwrap();
+    assert_eq!(last.read(&mut [0]).unwrap_err().kind(), ErrorKind::WouldBlock);
+    let line = log.find(|line| line.contains("too many connections that say nothing")).unwrap();
+    assert!(line.contains(r#""side":"client""#), "{line}");
+    let closed = metric(admin, r#"pgtally_connections_closed_total{reason="half_open_limit"}"#);
+    assert!(closed >= TOO_MANY as f64, "{closed}");
 }

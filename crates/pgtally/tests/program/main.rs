@@ -3,13 +3,14 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod crowds;
+mod faults;
 mod secrets;
 mod server;
 mod signals;
 mod upgrade;
 
-use std::io::{BufRead, BufReader};
-use std::net::SocketAddr;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -70,6 +71,16 @@ fn addresses(log: &mut impl Iterator<Item = String>) -> (SocketAddr, SocketAddr)
     let ready = log.find(|line| line.contains("pgtally is ready")).unwrap();
     let admin = field(&ready, "admin").replace("http://", "").replace('/', "");
     (field(&ready, "listen").parse().unwrap(), admin.parse().unwrap())
+}
+
+/// Value of a metric's series, 0 when there is none.
+fn metric(admin: SocketAddr, series: &str) -> f64 {
+    let mut stream = TcpStream::connect(admin).unwrap();
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let value = answer.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' ')?.parse().ok());
+    value.unwrap_or(0.0)
 }
 
 /// Value of a JSON field that is a text without escapes.
