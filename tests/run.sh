@@ -131,6 +131,14 @@ test_wire() {
     add $(last_line_numbers)
 }
 
+# What drivers test themselves with, directly and through pgtally: every test ends the same.
+# shellcheck disable=SC2046
+test_suites() {
+    say "the drivers' own test suites"
+    run_part suites everything python3 -B -u tests/drivers/suites.py --pgtally "$PGTALLY"
+    add $(last_line_numbers)
+}
+
 # Two minutes of mixed load: flat memory, right bytes, no failed connection.
 # shellcheck disable=SC2046
 test_soak() {
@@ -201,6 +209,14 @@ install_node() {
     node_pins >"$CACHE/node/installed.txt"
 }
 
+# Sources are looked into when they are fetched, and psycopg2's asks pg_config for it.
+install_suites() {
+    rm -rf "$CACHE/suites"
+    PATH=$POSTGRESQL_18:$PATH "$CACHE/venv/bin/pip" download --quiet --disable-pip-version-check --no-deps \
+        --no-binary :all: -d "$CACHE/suites" -r tests/drivers/suites.txt || return 1
+    cp tests/drivers/suites.txt "$CACHE/suites/installed.txt"
+}
+
 tool_pins() {
     cat grafana/requirements.txt tests/operations/requirements.txt tests/operations/package-lock.json
 }
@@ -255,6 +271,10 @@ install_needs build openssl postgresql prometheus python node libpq java tracers
 (install_needs ruby php) || say "going on without the libraries of Ruby and PHP"
 install_packages
 find_postgresql_18
+if ! cmp -s tests/drivers/suites.txt "$CACHE/suites/installed.txt"; then
+    say "fetching the drivers' own test suites"
+    install_suites || give_up "pip could not fetch tests/drivers/suites.txt"
+fi
 
 test_crates debian --workspace
 # Once more for the crates that talk to a server.
@@ -270,6 +290,7 @@ if [ "$part_status" -eq 0 ]; then
     test_corpus
     test_wire debian
     test_wire 18 --pg-bin "$POSTGRESQL_18"
+    test_suites
     test_soak
     test_monitoring
     test_deployment
