@@ -76,7 +76,7 @@ fn a_server_that_is_most_likely_down_holds_up_no_cancel() {
 
 #[test]
 fn cancel_requests_of_one_address_are_bounded() {
-    const MOST: usize = 256;
+    const MOST: usize = 128;
     let fake = FakePostgres::tcp();
     let proxy = TestProxy::to(fake.address());
     let send = || {

@@ -21,7 +21,7 @@ pub(crate) const FAREWELL_TIMEOUT: Duration = Duration::from_secs(5);
 /// CancelRequests on their way at the same time, from everybody. Each is a connection to every upstream.
 pub(crate) const CANCELS_MAX: u32 = 1_024;
 /// CancelRequests on their way at the same time from one address: whole fleets of applications may have one.
-pub(crate) const CANCELS_PER_SOURCE_MAX: u32 = 256;
+pub(crate) const CANCELS_PER_SOURCE_MAX: u32 = 128;
 /// CancelRequests on their way to upstreams that could not be reached lately.
 pub(crate) const DOUBTFUL_CANCELS_MAX: usize = 64;
 /// Time a CancelRequest may take in all.
