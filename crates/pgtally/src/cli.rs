@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 use tracing::{error, info};
 
+use crate::captures::{self, AckArgs, BaselineArgs, DiffArgs, ReportArgs};
 use crate::config::{Config, ConfigErrors, Flag};
 use crate::demo;
 use crate::doctor;
@@ -34,12 +35,20 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Acknowledge a finding, with a reason, in a file
+    Ack(AckArgs),
+    /// Save what captures ran as the baseline, or compare with it
+    Baseline(BaselineArgs),
     /// Say whether a configuration is usable, with every error at once, and print what takes effect
     CheckConfig(ServeArgs),
     /// Show pgtally at work: a throwaway PostgreSQL, a sample application with planted faults, the findings
     Demo(DemoArgs),
     /// Look at what a configuration needs: upstream, TLS, limits, and whether traffic passes
     Doctor(DoctorArgs),
+    /// Show what is different in another capture
+    Diff(DiffArgs),
+    /// Show captures, or a running pgtally, as a report
+    Report(Box<ReportArgs>),
     /// Run a program, such as a test suite, and say what its requests did to the database
     Run(Box<RunArgs>),
     /// Relay clients to PostgreSQL and watch
@@ -122,6 +131,10 @@ pub fn main() -> ExitCode {
             Ok(config) => doctor::run(&config, args.running),
             Err(code) => code,
         },
+        Command::Ack(args) => captures::ack(&args),
+        Command::Baseline(args) => captures::baseline(&args),
+        Command::Diff(args) => captures::diff(&args),
+        Command::Report(args) => captures::report(&args),
         Command::Run(args) => run::run(&args),
         Command::Serve(args) => serve(args),
         Command::Tap(args) => tap::command::run(&args),

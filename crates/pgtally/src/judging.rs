@@ -4,7 +4,7 @@
 //! looks is the work of `pgtally-report`.
 
 use std::fs;
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -56,7 +56,11 @@ pub(crate) struct OutputArgs {
 /// A report's format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
+    Html,
     Json,
+    Junit,
+    Markdown,
+    Sarif,
     Text,
 }
 
@@ -153,16 +157,29 @@ impl Judged {
 }
 
 impl OutputArgs {
-    /// Writes the reports asked for.
+    /// Writes the reports asked for; and, where GitHub Actions runs this, its summary and annotations.
     pub(crate) fn write(&self, report: &Report) -> anyhow::Result<()> {
-        self.reports.iter().try_for_each(|(format, path)| write_file(path, &format.render(report)))
+        self.reports.iter().try_for_each(|(format, path)| write_file(path, &format.render(report)))?;
+        let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+        if let Some(path) = set("GITHUB_STEP_SUMMARY") {
+            append(Path::new(&path), &pgtally_report::markdown(report))?;
+        }
+        if set("GITHUB_ACTIONS").is_some_and(|value| value == "true") {
+            // Standard output may be somebody's data; GitHub reads both.
+            eprint!("{}", pgtally_report::annotations(report));
+        }
+        Ok(())
     }
 }
 
 impl Format {
     pub(crate) fn render(self, report: &Report) -> String {
         match self {
+            Self::Html => pgtally_report::html(report),
             Self::Json => report.write(),
+            Self::Junit => pgtally_report::junit(report),
+            Self::Markdown => pgtally_report::markdown(report),
+            Self::Sarif => pgtally_report::sarif(report),
             Self::Text => pgtally_report::text(report),
         }
     }
@@ -189,6 +206,13 @@ fn read_optional(named: Option<&Path>, usual: &str, may_be_missing: bool) -> Res
         }
         Err(error) => Err(format!("{}: cannot be read: {error}", path.display())),
     }
+}
+
+/// Adds to a file that others write to as well.
+fn append(path: &Path, text: &str) -> anyhow::Result<()> {
+    let file = fs::OpenOptions::new().append(true).create(true).open(path);
+    let written = file.and_then(|mut file| file.write_all(text.as_bytes()));
+    written.with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// Writes a file whole or not at all.

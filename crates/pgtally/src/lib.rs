@@ -13,6 +13,7 @@ mod auth;
 mod backlog;
 mod baselines;
 mod cancel;
+mod captures;
 pub mod cli;
 mod client;
 mod client_addr;

@@ -276,11 +276,11 @@ fn no_traffic(place: &Place, variables: &[(String, Option<String>)], direct: &[&
     } else {
         format!("it connected to {} instead", direct.join(", "))
     };
-    let names: Vec<&str> =
-        variables.iter().filter(|(_, it)| it.is_some()).map(|(name, _)| name.as_str()).collect();
+    let set = variables.iter().filter(|(_, value)| value.is_some());
+    let names: Vec<&str> = set.map(|(name, _)| name.as_str()).collect();
     format!(
-        "no traffic was seen: the program did not use the proxy on {}:{}; {connected}. It was given {}; where it reads \
-         its address from other variables, name them: --env DB_HOST={{host}} --env DB_PORT={{port}} --env DB_URL={{url}}",
+        "no traffic was seen: the program did not use the proxy on {}:{}; {connected}\n  it was given {}\n  where it \
+         takes its address from elsewhere, name that: --env DB_HOST={{host}} --env DB_PORT={{port}} --env DB_URL={{url}}",
         place.host,
         place.port,
         names.join(", ")

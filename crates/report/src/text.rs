@@ -20,7 +20,10 @@ pub fn text(report: &Report) -> String {
     // Writing to a string cannot fail.
     let _ = writeln!(out, "pgtally: {}", headline(report));
     for problem in &report.problems {
-        let _ = writeln!(out, "INCOMPLETE  {}", plain(problem));
+        for (index, line) in problem.lines().enumerate() {
+            let label = if index == 0 { "INCOMPLETE  " } else { "" };
+            let _ = writeln!(out, "{label}{}", plain(line));
+        }
     }
     let over: Vec<&Judged> = report.over_budget().collect();
     section(&mut out, &over, over_budget);
