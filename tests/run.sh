@@ -131,6 +131,15 @@ test_wire() {
     add $(last_line_numbers)
 }
 
+# Real test suites behind `pgtally run`.
+# shellcheck disable=SC2046
+test_ci() {
+    say "test suites behind pgtally run"
+    run_part ci everything env NODE_PATH="$CACHE/node/node_modules" \
+        "$CACHE/venv/bin/python" -B -u tests/ci/run.py --pgtally "$PGTALLY"
+    add $(last_line_numbers)
+}
+
 # What drivers test themselves with, directly and through pgtally: every test ends the same.
 # shellcheck disable=SC2046
 test_suites() {
@@ -292,6 +301,7 @@ if [ "$part_status" -eq 0 ]; then
     test_wire 18 --pg-bin "$POSTGRESQL_18"
     test_suites
     test_soak
+    test_ci
     test_monitoring
     test_deployment
     test_costs

@@ -169,11 +169,7 @@ fn configuration(args: &RunArgs, target: &Target) -> Result<Config, crate::Confi
 }
 
 fn warm_up(args: &RunArgs, judged: &Judged) -> WarmUp {
-    let budgets = judged.judging.budgets.as_ref();
-    let default = budgets.and_then(|budgets| budgets.defaults.warm_up).unwrap_or(args.warm_up);
-    let named = budgets.into_iter().flat_map(|budgets| &budgets.budgets);
-    let routes = named.filter_map(|budget| Some((budget.name.clone(), budget.warm_up?))).collect();
-    WarmUp { requests: default, routes }
+    WarmUp { requests: args.warm_up, budgets: judged.judging.budgets.clone().unwrap_or_default() }
 }
 
 /// Where the program finds the proxy.

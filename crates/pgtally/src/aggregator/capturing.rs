@@ -9,7 +9,7 @@ use std::sync::Arc;
 use pgtally_analysis::{
     Baseline, FindingKind, FindingStore, Observed, ParentLink, Request, RequestPart, RouteKey,
 };
-use pgtally_report::{CAPTURE_LIMITS, Capture, Finding};
+use pgtally_report::{Budgets, CAPTURE_LIMITS, Capture, Finding};
 
 use super::{Aggregator, Shapes};
 use crate::api::FindingView;
@@ -18,12 +18,19 @@ use crate::api::FindingView;
 const FINDINGS_MAX: usize = 10_000;
 
 /// Requests at the beginning of a route that are not looked at: they fill caches.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct WarmUp {
-    /// Of every route that is not named.
+    /// Of every route of which the budgets say nothing.
     pub(crate) requests: u64,
-    /// Of single routes.
-    pub(crate) routes: BTreeMap<String, u64>,
+    /// What the budgets say.
+    pub(crate) budgets: Budgets,
+}
+
+impl WarmUp {
+    fn of(&self, route: &str, is_named: bool) -> u64 {
+        let own = self.budgets.of(route, is_named).and_then(|budget| budget.warm_up);
+        own.unwrap_or(self.requests)
+    }
 }
 
 /// What a capture is made of.
@@ -50,7 +57,7 @@ impl Collector {
 
     fn is_warming_up(&mut self, request: &Request) -> bool {
         let route = request.route();
-        let wanted = self.warm_up.routes.get(&**route).copied().unwrap_or(self.warm_up.requests);
+        let wanted = self.warm_up.of(route, request.attribution().is_request());
         let key = (Arc::clone(route), request.attribution());
         let is_full = self.left_out.len() >= CAPTURE_LIMITS.routes && !self.left_out.contains_key(&key);
         if wanted == 0 || is_full {
