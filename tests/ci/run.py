@@ -276,7 +276,7 @@ def programs_that_misbehave(suite):
     if not ended.out.startswith("jdbc:127.0.0.1:") or not ended.out.endswith("/postgres\n"):
         raise Failed(ended.out)
     sleeper = "import psycopg, time; c = psycopg.connect(); c.execute('SELECT 1 AS a'); print(1, flush=True); time.sleep(9)"
-    script = "\"$0\" -c \"$1\" > out & until [ -s out ]; do sleep 0.05; done; echo $! > left"
+    script = "\"$0\" -c \"$1\" > out 2>&1 & until [ -s out ]; do sleep 0.05; done; echo $! > left"
     suite.run("--", "sh", "-c", script, sys.executable, sleeper).expect(11, "1 session is still open")
     os.kill(int((suite.folder / "left").read_text()), signal.SIGKILL)
 
