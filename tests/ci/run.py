@@ -301,6 +301,7 @@ def mistakes_in_files_are_told_before_anything_runs(suite):
     ended.expect(64, "pgtally.budgets.toml: line 2: budgets.\"GET /a\".max_querys: no such setting")
     if (suite.folder / "ran").exists():
         raise Failed("the program ran all the same")
+    (suite.folder / "pgtally.budgets.toml").unlink()
     (suite.folder / "old.json").write_text("{\"schema_version\": 0}")
     suite.call("report", "old.json").expect(1, "schema_version 0", "run the program again")
     suite.call("report", "nowhere.json").expect(1, "nowhere.json")
