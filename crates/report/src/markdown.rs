@@ -38,9 +38,9 @@ pub fn markdown(report: &Report) -> String {
         statements(out, &it.statements);
     });
     let worse: Vec<_> = report.regressions().collect();
-    section(&mut out, "More than before", &worse, |out, it| change(out, it));
+    section(&mut out, "More than before", &worse, change);
     let failing: Vec<_> = report.failing_findings().collect();
-    section(&mut out, "New findings", &failing, |out, it| finding(out, it));
+    section(&mut out, "New findings", &failing, finding);
     routes(&mut out, report);
     out
 }
@@ -53,7 +53,7 @@ pub fn changes(changes: &[Changed], is_growth: bool) -> String {
     if changes.is_empty() {
         let _ = writeln!(out, "### {title}\n\nnone");
     }
-    section(&mut out, title, &changes.iter().collect::<Vec<_>>(), |out, it| change(out, it));
+    section(&mut out, title, &changes.iter().collect::<Vec<_>>(), change);
     out
 }
 
