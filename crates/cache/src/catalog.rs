@@ -10,8 +10,9 @@
 //!
 //! Deliberately absent: when a snapshot is too old. Its owner compares the catalog's version.
 //!
-//! Read next: `writes.rs`, `reads.rs`; `builtin.rs` for what is known of PostgreSQL's own functions.
+//! Read next: `writes.rs`, `reads.rs`; `body.rs` for what functions do; `builtin.rs` for what is known of PostgreSQL's own functions.
 
+pub mod body;
 mod builtin;
 mod reads;
 pub mod rows;

@@ -1,6 +1,7 @@
 //! Which answers may be given again, and until when: the cache of tagged reads without its sockets.
 //!
 //! * [`catalog`]: what the names of a statement mean, closed over views, keys, triggers and functions.
+//! * [`clock_words`]: literals that mean another time each time.
 //! * [`facts`]: what a statement reads and writes, as the shell finds out.
 //! * [`versions`]: when a kept answer is still what the server would say. **Start reading there.**
 //!
@@ -14,6 +15,7 @@
 
 pub mod bare;
 pub mod catalog;
+pub mod clock_words;
 pub mod facts;
 pub mod flight;
 pub mod front;

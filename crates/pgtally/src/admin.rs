@@ -23,6 +23,7 @@ use tokio::time::timeout;
 use tracing::error;
 
 use crate::api::{Asker, SCHEMA_VERSION};
+use crate::catalog::{Catalogs, explain};
 use crate::config::{ConfigErrors, Reloaded};
 use crate::filter::Filter;
 use crate::limits::{
@@ -37,6 +38,7 @@ use crate::socket::Stream;
 #[derive(Clone)]
 pub(crate) struct AdminState {
     pub(crate) asker: Asker,
+    pub(crate) catalogs: Arc<Catalogs>,
     pub(crate) is_draining: Arc<AtomicBool>,
     pub(crate) live: Live,
     pub(crate) reloading: Arc<Reloading>,
@@ -50,6 +52,7 @@ pub(crate) async fn serve(listener: std::net::TcpListener, state: AdminState) {
         .route("/findings", get(lists::findings))
         .route("/requests", get(requests))
         .route("/requests/{key}", get(request))
+        .route("/cache/explain", get(explain))
         .route("/config", get(config))
         .route("/reload", post(reload))
         .route("/reset", post(reset))
@@ -111,6 +114,7 @@ GET  /api/v1/statements?filter=      statements, most database time first; also 
 GET  /api/v1/statements/{fp}         one statement with its histogram and latest requests
 GET  /api/v1/tap?filter=&all=        statements as they end, as server-sent events
 GET  /api/v1/baselines               what each route usually runs, and what it runs now
+GET  /api/v1/cache/explain?database=&sql=  what a statement reads and writes, and why it is not cached
 GET  /api/v1/config                  every setting with value and origin, no secrets
 POST /api/v1/deploys                 a version begins to serve, as in {\"version\": \"1.4.2\"}
 POST /api/v1/reload                  read the configuration anew
@@ -220,6 +224,24 @@ async fn requests(
     };
     let listing = Listing { filter, route, order: query.sort, offset: 0, limit };
     answer(state.asker.list_requests(listing, None).await)
+}
+
+#[derive(Deserialize)]
+struct ExplainQuery {
+    database: String,
+    sql: String,
+}
+
+async fn explain(
+    State(state): State<AdminState>,
+    query: Result<Query<ExplainQuery>, QueryRejection>,
+) -> Response {
+    match query {
+        Ok(Query(query)) => {
+            Json(explain::explain(&state.catalogs, &query.database, &query.sql).await).into_response()
+        }
+        Err(rejection) => failure(StatusCode::BAD_REQUEST, &rejection.body_text()),
+    }
 }
 
 async fn request(State(state): State<AdminState>, Path(key): Path<String>) -> Response {

@@ -52,6 +52,8 @@ pub struct Config {
     pub probe: Option<ProbeAccount>,
     /// Time between two questions of the prober to one upstream.
     pub probe_interval: Duration,
+    /// The account that reads the servers' definitions for the cache.
+    pub inspect: Option<InspectAccount>,
     /// How long sockets wait for their peers.
     pub socket: SocketSettings,
     /// Time that a client has for its startup packet, and for what stands before it.
@@ -129,6 +131,15 @@ impl SessionAttrs {
             Self::PreferStandby => "prefer-standby",
         }
     }
+}
+
+/// The account that reads definitions, in the database of whatever session needs them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InspectAccount {
+    /// Role.
+    pub user: String,
+    /// Its password, where the server wants one.
+    pub password: Option<Secret>,
 }
 
 /// The account of the prober.
@@ -251,6 +262,7 @@ impl Config {
             session_attrs: layers.or("relay.target_session_attrs", "any", session_attrs),
             probe: probe_account(layers),
             probe_interval: layers.or("probe.interval", "1s", duration),
+            inspect: inspect_account(layers),
             socket: SocketSettings {
                 connect_timeout: layers.or("relay.connect_timeout", "10s", duration),
                 keepalive: layers.or("relay.keepalive", "60s", optional_duration),
@@ -332,6 +344,12 @@ fn contradictions(config: &Config) -> Vec<ConfigError> {
     }
     errors.extend(security::contradictions(config));
     errors
+}
+
+fn inspect_account(layers: &mut Layers) -> Option<InspectAccount> {
+    let user = layers.one("inspect.user", some_text);
+    let password = layers.secret("inspect.password", some_text);
+    user.map(|user| InspectAccount { user, password })
 }
 
 fn probe_account(layers: &mut Layers) -> Option<ProbeAccount> {

@@ -14,6 +14,7 @@ mod backlog;
 mod baselines;
 mod cancel;
 mod captures;
+mod catalog;
 pub mod cli;
 mod client;
 mod client_addr;

@@ -10,7 +10,7 @@ use crate::admission::Admission;
 use crate::cancel::Cancels;
 use crate::clock::Clock;
 use crate::config::{
-    ClientAddrForm, Config, ConfigErrors, ProbeAccount, Secret, SessionLimits, SocketSettings,
+    ClientAddrForm, Config, ConfigErrors, InspectAccount, ProbeAccount, Secret, SessionLimits, SocketSettings,
 };
 use crate::half_open::HalfOpen;
 use crate::limits::HALF_OPEN_MAX;
@@ -24,6 +24,7 @@ pub(crate) struct StartupSetting {
     pub(crate) client_addr: ClientAddrForm,
     pub(crate) clock: Clock,
     pub(crate) entrance: Arc<Entrance>,
+    pub(crate) inspect: Option<InspectAccount>,
     pub(crate) limits: SessionLimits,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) probe: Option<ProbeAccount>,
@@ -89,6 +90,7 @@ impl StartupSetting {
             client_addr: config.client_addr,
             clock,
             entrance,
+            inspect: config.inspect.clone(),
             limits: config.limits,
             metrics,
             probe: config.probe.clone(),

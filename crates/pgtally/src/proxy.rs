@@ -19,6 +19,7 @@ use tracing::{error, info};
 use crate::admin::{self, AdminState};
 use crate::aggregator::{self, WarmUp};
 use crate::api::{Asker, FindingsAnswer, RequestsAnswer};
+use crate::catalog::Catalogs;
 use crate::clock::Clock;
 use crate::config::{Config, ConfigErrors};
 use crate::handover::{Inherited, Socket, Sockets};
@@ -188,8 +189,10 @@ fn start_threads(
     let (next, live) = watch::channel(Arc::new(first));
     let reloading = Reloading::new(config, next, Arc::clone(&metrics), sink.clone());
     let asker = Asker { clock, metrics, sink, taps, workers: workers.clone() };
+    let catalogs = Arc::new(Catalogs::new(Arc::default()));
     let state = AdminState {
         asker: asker.clone(),
+        catalogs: Arc::clone(&catalogs),
         is_draining: Arc::clone(&is_draining),
         live: live.clone(),
         reloading: Arc::clone(&reloading),
@@ -198,7 +201,7 @@ fn start_threads(
     let admin_addr = admin.as_ref().map(|(_, address)| *address);
     let admin = admin.map(|(listener, _)| listener);
     let has_sockets = Arc::clone(&are_files_ours);
-    let control = Control { admin, has_sockets, bound, is_draining, live, state, stops, workers };
+    let control = Control { admin, has_sockets, bound, catalogs, is_draining, live, state, stops, workers };
     let control = thread::Builder::new().name("control".into()).spawn(move || control.run());
     threads.push(control.map_err(StartError::Thread)?);
     Ok(Running {
@@ -390,6 +393,7 @@ struct Control {
     /// Not once a successor serves.
     has_sockets: Arc<AtomicBool>,
     bound: Vec<Bound>,
+    catalogs: Arc<Catalogs>,
     is_draining: Arc<AtomicBool>,
     live: Live,
     state: AdminState,
@@ -429,6 +433,7 @@ impl Control {
         let admin =
             self.admin.take().map(|listener| tokio::spawn(admin::serve(listener, self.state.clone())));
         tokio::spawn(prober::probe_forever(self.live.clone()));
+        tokio::spawn(Arc::clone(&self.catalogs).keep_loaded(self.live.clone()));
         tokio::spawn(certificates::watch(self.live.clone()));
         let mut stops = self.stops.clone();
         // An error means that `Running` is gone, which also means to stop.
