@@ -10,6 +10,7 @@ mod drivers;
 mod faults;
 mod findings;
 mod interruptions;
+mod lifting;
 mod relay;
 mod replication;
 mod rewrites;

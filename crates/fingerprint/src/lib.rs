@@ -4,7 +4,7 @@
 //! each statement: its [`Fingerprint`], its [`Command`], its parameters with their [`Role`]s, the setting or cursor
 //! it names. A `Scan` is reused from text to text, so a text of a known shape costs no allocation.
 //! [`Template`] recognises a text that differs from an earlier one in its literals only.
-//! [`normalize()`] writes the text of a new shape once; [`tags`] reads the comments.
+//! [`lift()`] takes the tags out of a text. [`normalize()`] writes the text of a new shape once; [`tags`] reads the comments.
 //!
 //! Deliberately absent: a parser. What needs a parse tree (tables, volatility) comes from libpg_query, off the hot
 //! path, as [`ShapeFacts`] and, for the cache, as [`Access`].
@@ -22,6 +22,7 @@ mod hash;
 mod keyword;
 mod level;
 mod lexer;
+mod lift;
 mod normalize;
 mod parameter;
 mod scan;
@@ -37,6 +38,7 @@ use std::borrow::Cow;
 pub use access::{Access, Effect, Refusal};
 pub use command::{Command, Kind};
 pub use facts::{Compared, Function, OutputColumn, ShapeFacts, Source, Table};
+pub use lift::lift;
 pub use normalize::{NORMALIZED_BYTES_MAX, Normalized, normalize};
 pub use parameter::{Parameter, Role, Value};
 pub use scan::{Dialect, Fingerprint, Scan, StatementScan};

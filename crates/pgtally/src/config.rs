@@ -74,6 +74,8 @@ pub struct Config {
     pub proxy_header_from: Vec<IpNet>,
     /// How the server is told the client's address.
     pub client_addr: ClientAddrForm,
+    /// Whether tags are taken out of the texts of prepared statements.
+    pub lifts_comments: bool,
     /// TLS on both legs.
     pub tls: TlsSettings,
     /// Who checks clients' passwords.
@@ -282,6 +284,7 @@ impl Config {
             has_proxy_header: layers.or("relay.proxy_protocol", "off", switch),
             proxy_header_from: layers.list("relay.proxy_protocol_from", network).unwrap_or_default(),
             client_addr: layers.or("relay.client_addr", "off", client_addr_form),
+            lifts_comments: layers.or("relay.lift_comments", "off", switch),
             tls,
             auth: security::auth_settings(layers),
             admin: layers.or("admin.listen", DEFAULT_ADMIN, admin_address),

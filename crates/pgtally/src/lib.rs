@@ -28,6 +28,7 @@ mod half_open;
 mod handover;
 mod judging;
 mod labels;
+mod lift;
 mod limits;
 mod listener;
 mod live;

@@ -100,3 +100,16 @@ pub(crate) const STATE_RETRY: Duration = Duration::from_secs(1);
 pub(crate) const STATE_BYTES_MAX: u64 = 256 * 1024 * 1024;
 /// Bytes of a version that is told with a deploy.
 pub(crate) const VERSION_BYTES_MAX: usize = 128;
+/// Bytes of the longest Parse or Query that comment lifting reads: longer texts are written by programs, once.
+pub(crate) const LIFTED_TEXT_BYTES_MAX: usize = 64 * 1024;
+/// Bytes of the beginning of a Bind that comment lifting holds back for the names in it.
+pub(crate) const LIFTED_HEAD_BYTES_MAX: usize = 4 * 1024;
+/// Bytes of the longest name of a prepared statement that may share another's text.
+pub(crate) const LIFTED_NAME_BYTES_MAX: usize = 256;
+/// Prepared statements of one session whose texts may be shared: twice what drivers keep.
+pub(crate) const LIFTED_NAMES_MAX: usize = 1_024;
+/// Bytes of their texts. What lies beyond has its tags removed and is not shared.
+pub(crate) const LIFTED_BYTES_MAX: usize = 1024 * 1024;
+/// Unanswered questions of one session on which lifting depends, some 10 MB; with more it reads on when some are
+/// answered.
+pub(crate) const LIFTED_PENDING_MAX: usize = 256 * 1024;

@@ -70,6 +70,7 @@ pub(crate) struct Metrics {
     pub(crate) rows: IntCounter,
     sessions: IntGaugeVec,
     pub(crate) sessions_blind: IntCounterVec,
+    pub(crate) lifted_parses: IntCounterVec,
     pub(crate) sessions_refused: IntCounterVec,
     pub(crate) slow_queries: IntCounterVec,
     pub(crate) statement_calls: IntCounterVec,
@@ -217,6 +218,11 @@ impl Metrics {
                 "sessions_blind_total",
                 "Sessions relayed without observation, by reason",
                 &["reason"],
+            )?,
+            lifted_parses: make.counters(
+                "lifted_parses_total",
+                "Parse messages from whose texts tags were removed: forwarded without them, or sharing a statement.",
+                &["result"],
             )?,
             sessions_refused: make.counters(
                 "sessions_refused_total",

@@ -17,6 +17,7 @@ use tracing::{debug, info};
 use crate::admission::{Admitted, Limit};
 use crate::cancel;
 use crate::client_addr;
+use crate::lift::Lifted;
 use crate::live::StartupSetting;
 use crate::login::{self, LoggedIn};
 use crate::metrics::Metrics;
@@ -34,6 +35,7 @@ pub(crate) struct Started {
     startup: Option<Startup>,
     /// What the client was already sent.
     prelude: Vec<u8>,
+    lifts_comments: bool,
     starting: Starting,
     // Last, as fields are dropped in order: the sockets are closed when the end is on record.
     ending: Ending,
@@ -52,7 +54,8 @@ pub(crate) async fn begin(
     let starting = Starting::begin(&setting.metrics);
     match Box::pin(start(client, peer, &setting, &mut ending)).await {
         Ok(Begun { client, upstream, startup, prelude }) => {
-            let started = Started { client, upstream, startup, prelude, starting, ending };
+            let lifts_comments = setting.lifts_comments;
+            let started = Started { client, upstream, startup, prelude, lifts_comments, starting, ending };
             // A worker that is gone drops the session, which puts it on record as aborted.
             let _ = worker.send(Command::Serve(Box::new(started))).await;
         }
@@ -167,10 +170,13 @@ pub(crate) async fn refuse(client: Stream, limit: Limit, user: &[u8], setting: &
 
 /// Relays a session to its end, on its worker.
 pub(crate) async fn serve(started: Box<Started>, local: Rc<Local>) {
-    let Started { client, upstream, startup, prelude, starting, mut ending } = *started;
+    let Started { client, upstream, startup, prelude, lifts_comments, starting, mut ending } = *started;
     ending.reason = match (Stream::adopt(client), Stream::adopt(upstream)) {
         (Ok(mut client), Ok(mut upstream)) => {
             drop(starting);
+            if lifts_comments && startup.as_ref().is_some_and(|startup| !startup.is_replication()) {
+                upstream = Stream::Lifted(Box::new(Lifted::over(upstream, &prelude, &local.metrics)));
+            }
             let mut observation = Observation::begin(ending.number, startup.as_ref(), ending.client, &local);
             // An idle session should own next to nothing.
             drop(startup);

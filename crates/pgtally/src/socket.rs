@@ -1,6 +1,6 @@
-//! TCP, Unix and TLS streams behind one type, so that a session does not care which it has.
+//! TCP, Unix, TLS and lifted streams behind one type, so that a session does not care which it has.
 //!
-//! An enum, not `Box<dyn …>`: three known cases, no indirect call in the hot loop.
+//! An enum, not `Box<dyn …>`: four known cases, no indirect call in the hot loop.
 
 use std::fmt;
 use std::io::{self, IoSlice};
@@ -14,6 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
 use crate::config::SocketSettings;
+use crate::lift::Lifted;
 use crate::tls::TlsStream;
 
 /// Where a peer listens.
@@ -38,6 +39,8 @@ impl fmt::Display for Address {
 /// A connected stream.
 #[derive(Debug)]
 pub(crate) enum Stream {
+    /// An upstream's, boxed for the same reason as TLS.
+    Lifted(Box<Lifted>),
     Tcp(TcpStream),
     /// Boxed: it is far bigger than the others, and an idle plain session should own next to nothing.
     Tls(Box<TlsStream>),
@@ -56,6 +59,7 @@ impl Stream {
     /// Sets how long the socket waits for its peer. A failure costs patience, not correctness, so it is not an error.
     pub(crate) fn tune(&self, settings: &SocketSettings) {
         let stream = match self {
+            Self::Lifted(stream) => return stream.socket().tune(settings),
             Self::Tcp(stream) => stream,
             Self::Tls(stream) => return stream.socket().into_iter().for_each(|socket| socket.tune(settings)),
             Self::Unix(_) => return,
@@ -69,12 +73,17 @@ impl Stream {
     }
 
     pub(crate) fn is_tls(&self) -> bool {
-        matches!(self, Self::Tls(_))
+        match self {
+            Self::Lifted(stream) => stream.socket().is_tls(),
+            Self::Tls(_) => true,
+            Self::Tcp(_) | Self::Unix(_) => false,
+        }
     }
 
     /// Whether it stays inside the machine, where nobody needs TLS and PostgreSQL has none.
     pub(crate) fn is_unix(&self) -> bool {
         match self {
+            Self::Lifted(stream) => stream.socket().is_unix(),
             Self::Tcp(_) => false,
             Self::Tls(stream) => stream.socket().is_some_and(Self::is_unix),
             Self::Unix(_) => true,
@@ -85,6 +94,7 @@ impl Stream {
     pub(crate) fn has_unread(&self) -> bool {
         let mut byte = [MaybeUninit::uninit()];
         let peeked = match self {
+            Self::Lifted(stream) => return stream.socket().has_unread(),
             Self::Tcp(stream) => SockRef::from(stream).peek(&mut byte),
             Self::Tls(_) => return false,
             Self::Unix(stream) => SockRef::from(stream).peek(&mut byte),
@@ -95,6 +105,7 @@ impl Stream {
     /// Takes the socket off its runtime. What has arrived and was not read stays in it.
     pub(crate) fn detach(self) -> io::Result<Detached> {
         match self {
+            Self::Lifted(stream) => stream.into_socket().detach(),
             Self::Tcp(stream) => stream.into_std().map(Detached::Tcp),
             Self::Tls(mut stream) => {
                 let socket = stream.take().ok_or(io::ErrorKind::NotConnected)?;
@@ -142,6 +153,7 @@ pub(crate) enum Detached {
 impl AsyncRead for Stream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
+            Self::Lifted(stream) => Pin::new(&mut **stream).poll_read(cx, buf),
             Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
             Self::Tls(stream) => Pin::new(&mut **stream).poll_read(cx, buf),
             Self::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
@@ -152,6 +164,7 @@ impl AsyncRead for Stream {
 impl AsyncWrite for Stream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         match self.get_mut() {
+            Self::Lifted(stream) => Pin::new(&mut **stream).poll_write(cx, buf),
             Self::Tcp(stream) => Pin::new(stream).poll_write(cx, buf),
             Self::Tls(stream) => Pin::new(&mut **stream).poll_write(cx, buf),
             Self::Unix(stream) => Pin::new(stream).poll_write(cx, buf),
@@ -165,6 +178,7 @@ impl AsyncWrite for Stream {
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
+            Self::Lifted(stream) => Pin::new(&mut **stream).poll_write_vectored(cx, bufs),
             Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
             Self::Tls(stream) => Pin::new(&mut **stream).poll_write_vectored(cx, bufs),
             Self::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
@@ -173,6 +187,7 @@ impl AsyncWrite for Stream {
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
+            Self::Lifted(stream) => Pin::new(&mut **stream).poll_flush(cx),
             Self::Tls(stream) => Pin::new(&mut **stream).poll_flush(cx),
             // Sockets have no buffer of ours to flush.
             Self::Tcp(_) | Self::Unix(_) => Poll::Ready(Ok(())),
@@ -181,6 +196,7 @@ impl AsyncWrite for Stream {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
+            Self::Lifted(stream) => Pin::new(&mut **stream).poll_shutdown(cx),
             Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Tls(stream) => Pin::new(&mut **stream).poll_shutdown(cx),
             Self::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
