@@ -84,6 +84,10 @@ fn n_plus_one(orm: Option<Orm>, it: &Occasion<'_>) -> String {
                 format!("`select_related('{relation}')`")
             }
         ),
+        Some(Orm::Drizzle) => format!(
+            "Load the relation ahead: {} in a relational query, or `leftJoin(…)` in the parent query.",
+            of("`with`")
+        ),
         Some(Orm::Ecto) => format!("Load the association ahead: {} in the parent query.", of("`preload:`")),
         Some(Orm::EfCore) => {
             format!("Load the navigation ahead: {} on the parent query.", of("`Include(…)`"))
@@ -93,6 +97,10 @@ fn n_plus_one(orm: Option<Orm>, it: &Occasion<'_>) -> String {
             "Fetch the association with its parent: {}, an entity graph, or `@BatchSize` on it.",
             of("`JOIN FETCH`")
         ),
+        Some(Orm::Knex) => {
+            "Read all keys at once: `whereIn(…)`, `join(…)` in the parent query, or `withGraphFetched(…)` of Objection."
+                .to_owned()
+        }
         Some(Orm::Laravel) => format!("Load the relation ahead: {} on the parent query.", of("`with(…)`")),
         Some(Orm::Prisma) => format!("Load the relation ahead: {} in the parent query.", of("`include`")),
         Some(Orm::Sequelize) => {
@@ -147,11 +155,17 @@ fn write_loop(orm: Option<Orm>) -> &'static str {
         Some(Orm::Django) => {
             "Write the rows at once: `bulk_create`, `bulk_update` or a queryset's `update()`."
         }
+        Some(Orm::Drizzle) => {
+            "Write the rows at once: `insert(…).values([...])`, or one `update(…)` for all."
+        }
         Some(Orm::Ecto) => "Write the rows at once: `Repo.insert_all` or `Repo.update_all`.",
         Some(Orm::EfCore) => "Write the rows at once: one `SaveChanges` for all, or `ExecuteUpdate`.",
         Some(Orm::Gorm) => "Write the rows at once: `CreateInBatches`, or one `Updates` with a WHERE.",
         Some(Orm::Hibernate) => {
             "Write the rows in batches: `hibernate.jdbc.batch_size`, and ids that allow it."
+        }
+        Some(Orm::Knex) => {
+            "Write the rows at once: `insert([...])`, `batchInsert(…)`, or `whereIn(…)` for an update."
         }
         Some(Orm::Laravel) => "Write the rows at once: `insert([...])`, `upsert(…)` or one `update(…)`.",
         Some(Orm::Prisma) => "Write the rows at once: `createMany` or `updateMany`.",

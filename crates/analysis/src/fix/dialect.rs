@@ -6,10 +6,12 @@
 pub(crate) enum Orm {
     ActiveRecord,
     Django,
+    Drizzle,
     Ecto,
     EfCore,
     Gorm,
     Hibernate,
+    Knex,
     Laravel,
     Prisma,
     Sequelize,
@@ -18,18 +20,21 @@ pub(crate) enum Orm {
 }
 
 /// Words in a `framework` or driver tag.
-const TAGS: [(&str, Orm); 16] = [
+const TAGS: [(&str, Orm); 19] = [
     ("activerecord", Orm::ActiveRecord),
     ("active_record", Orm::ActiveRecord),
     ("rails", Orm::ActiveRecord),
     ("django", Orm::Django),
+    ("drizzle", Orm::Drizzle),
     ("ecto", Orm::Ecto),
     ("entityframework", Orm::EfCore),
     ("efcore", Orm::EfCore),
     ("gorm", Orm::Gorm),
     ("hibernate", Orm::Hibernate),
     ("spring", Orm::Hibernate),
+    ("knex", Orm::Knex),
     ("laravel", Orm::Laravel),
+    ("objection", Orm::Knex),
     ("prisma", Orm::Prisma),
     ("sequelize", Orm::Sequelize),
     ("sqlalchemy", Orm::SqlAlchemy),
@@ -106,6 +111,10 @@ fn by_table(select: &Select<'_>) -> Option<Orm> {
             (is_gorm || has_limit).then_some(if is_gorm { Orm::Gorm } else { Orm::Laravel })
         }
         None if select.table.contains('_') && all_qualified() => Some(Orm::Django),
+        // Columns bare where they are selected, and with their table where they are compared.
+        None if select.items.iter().all(|it| is_name(it)) && has_qualified(select.rest, select.table) => {
+            Some(Orm::Drizzle)
+        }
         None => None,
     }
 }
@@ -126,6 +135,16 @@ fn is_hibernate_alias(alias: &str) -> bool {
     let Some(stem) = head.strip_suffix('_') else { return false };
     let letters = stem.trim_end_matches(|c: char| c.is_ascii_digit());
     !letters.is_empty() && letters.len() < stem.len() && letters.chars().all(|c| c.is_ascii_alphabetic())
+}
+
+fn is_name(item: &str) -> bool {
+    !item.is_empty() && item.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+}
+
+/// Whether a column of `table` is compared with its name in front.
+fn has_qualified(rest: &str, table: &str) -> bool {
+    let clause = find_word(rest, "where").and_then(|at| rest.get(at..)).unwrap_or_default();
+    find_word(rest, "join").is_none() && clause.contains(&format!(" {table}."))
 }
 
 /// `p0`.
@@ -205,6 +224,10 @@ mod tests {
             "SELECT p.\"Id\", p.\"Title\" FROM \"Posts\" AS p WHERE p.\"AuthorId\" = $1",
             Some(Orm::EfCore),
         );
+        check(
+            "SELECT \"id\", \"post_id\", \"body\" FROM \"comments\" WHERE \"comments\".\"post_id\" = $1",
+            Some(Orm::Drizzle),
+        );
         check("select * from \"users\" where \"users\".\"id\" = $1 limit $2", Some(Orm::Laravel));
         check(
             "SELECT * FROM \"users\" WHERE \"users\".\"id\" = $1 ORDER BY \"users\".\"id\" LIMIT $2",
@@ -224,6 +247,7 @@ mod tests {
     #[test]
     fn tags_come_first() {
         assert_eq!(Orm::recognise("Django:4.2", "SELECT p.id FROM posts p"), Some(Orm::Django));
+        assert_eq!(Orm::recognise("knex:3.3.0", "SELECT * FROM posts WHERE id = $1"), Some(Orm::Knex));
         assert_eq!(Orm::recognise("go-pg", "SELECT p.id FROM posts p"), None);
     }
 }
