@@ -40,6 +40,14 @@ pub trait Statement: Clone + std::fmt::Debug {
     fn forgets(&self) -> Option<Forgets>;
 }
 
+/// Says what texts mean.
+pub trait Reader<S> {
+    /// The statements of a text that the client sends.
+    fn read(&mut self, text: Text<'_>) -> S;
+    /// What a statement read earlier means now; `None` where that has not changed.
+    fn renewed(&mut self, statement: &S) -> Option<S>;
+}
+
 #[derive(Debug)]
 struct Followed<S>(std::marker::PhantomData<S>);
 
@@ -68,6 +76,8 @@ pub struct Heard {
     pub is_answered: bool,
     /// A setting has changed, or may have.
     pub is_changed: bool,
+    /// SQLSTATE with which the server leaves.
+    pub farewell: Option<[u8; 5]>,
 }
 
 /// One session.
@@ -91,6 +101,8 @@ pub struct Front<S: Statement> {
     forgets: Vec<Forgets>,
     portals: Portals<S>,
     is_in_message: bool,
+    has_left: bool,
+    has_standard_strings: bool,
 }
 
 impl<S: Statement> Front<S> {
@@ -111,6 +123,8 @@ impl<S: Statement> Front<S> {
             forgets: Vec::new(),
             portals: Portals(Vec::new()),
             is_in_message: false,
+            has_left: false,
+            has_standard_strings: true,
         }
     }
 
@@ -154,7 +168,7 @@ impl<S: Statement> Front<S> {
         std::mem::take(&mut self.is_written)
     }
 
-    /// Follows `chunk`, which is about to be forwarded: marks what it may commit. `read` says what a text means.
+    /// Follows `chunk`, which is about to be forwarded: marks what it may commit. `reader` says what texts mean.
     ///
     /// # Errors
     /// Why the session cannot be followed; then everything it does from now on is unknown.
@@ -162,13 +176,14 @@ impl<S: Statement> Front<S> {
         &mut self,
         mut chunk: &[u8],
         versions: &Versions,
-        read: &mut impl FnMut(Text<'_>) -> S,
+        reader: &mut impl Reader<S>,
     ) -> Result<(), Desync> {
         let mut whole = 0;
         let length = chunk.len();
         while let Some(frame) = self.client.next(&mut chunk)? {
             whole = length - chunk.len();
-            let sent = sent(&mut self.conversation, &mut self.portals, &frame, self.doubts, read)?;
+            self.has_left |= frame.tag == TERMINATE;
+            let sent = sent(&mut self.conversation, &mut self.portals, &frame, self.doubts, reader)?;
             self.note(sent, versions);
         }
         // What lies behind the last whole message is the beginning of another, or the middle of a long one.
@@ -207,6 +222,35 @@ impl<S: Statement> Front<S> {
         }
     }
 
+    /// A query was answered without the server: it ends the unnamed statement. Whether there was one.
+    pub fn serve_query(&mut self) -> bool {
+        let had_unnamed = self.conversation.statement(NameHash::UNNAMED).is_some();
+        self.conversation.forget_statements(|prepared| prepared.name_hash == UNNAMED);
+        had_unnamed
+    }
+
+    /// A group was answered without the server that defines the unnamed statement. Only while nothing is unanswered.
+    pub fn serve_parse(&mut self, statement: S, types: &[u8]) {
+        let prepared =
+            Prepared { statement, types: types.into(), name_hash: UNNAMED, doubts: self.doubts };
+        // Nothing is pending, so the answer is that to this message, and neither can fail.
+        let is_defined = self.conversation.parse(NameHash::UNNAMED, prepared).is_ok();
+        let answered = self.conversation.answer(backend::PARSE_COMPLETE, &[]).map(drop);
+        debug_assert!(is_defined && answered.is_ok());
+    }
+
+    /// How the server reads string literals, as it has told.
+    #[must_use]
+    pub const fn has_standard_strings(&self) -> bool {
+        self.has_standard_strings
+    }
+
+    /// Whether the client has said that it leaves.
+    #[must_use]
+    pub const fn has_left(&self) -> bool {
+        self.has_left
+    }
+
     /// Follows `chunk`, which is about to be delivered to the client: finishes what has got its outcome.
     ///
     /// # Errors
@@ -215,14 +259,22 @@ impl<S: Statement> Front<S> {
         let mut heard = Heard::default();
         while let Some(frame) = self.upstream.next(&mut chunk)? {
             if frame.tag == backend::PARAMETER_STATUS {
+                if let Ok((b"standard_conforming_strings", value)) = backend::parameter_status(frame.body) {
+                    self.has_standard_strings = value == b"on";
+                }
                 self.is_changed = true;
                 heard.is_changed = true;
                 continue;
             }
-            let step = self.conversation.answer(frame.tag, frame.body)?;
-            if let Step::Ready(status) = step
-                && self.conversation.pending() == 0
-            {
+            let status = match self.conversation.answer(frame.tag, frame.body)? {
+                Step::Ready(status) => status,
+                Step::Failed(_, error) if error.is_fatal => {
+                    heard.farewell = Some(error.sqlstate);
+                    continue;
+                }
+                _ => continue,
+            };
+            if self.conversation.pending() == 0 {
                 heard.is_answered = true;
                 self.answered(status, versions);
             }
@@ -273,11 +325,11 @@ fn sent<S: Statement>(
     portals: &mut Portals<S>,
     frame: &Frame<'_>,
     doubts: u32,
-    read: &mut impl FnMut(Text<'_>) -> S,
+    reader: &mut impl Reader<S>,
 ) -> Result<Sent<S>, Desync> {
     match frame.tag {
         frontend::QUERY => {
-            let statement = read(frontend::query(frame)?);
+            let statement = reader.read(frontend::query(frame)?);
             conversation.query(Some(statement.clone()), ())?;
             // It ends the unnamed statement.
             conversation.forget_statements(|prepared| prepared.name_hash == UNNAMED);
@@ -285,7 +337,7 @@ fn sent<S: Statement>(
         }
         frontend::PARSE => {
             let parse = Parse::read(frame)?;
-            let statement = read(parse.text);
+            let statement = reader.read(parse.text);
             let name_hash = if parse.name.is_empty() { UNNAMED } else { name_hash(parse.name) };
             let prepared = Prepared { statement, types: parse.types.into(), name_hash, doubts };
             conversation.parse(NameHash::of(parse.name), prepared)?;
@@ -301,7 +353,8 @@ fn sent<S: Statement>(
         frontend::EXECUTE => {
             let portal = NameHash::of(frontend::execute(frame)?);
             conversation.execute(portal, ())?;
-            return Ok(portals.statement(portal).map_or(Sent::Unknown, Sent::Statement));
+            let Some(statement) = portals.statement(portal) else { return Ok(Sent::Unknown) };
+            return Ok(Sent::Statement(reader.renewed(&statement).unwrap_or(statement)));
         }
         frontend::SYNC => conversation.sync()?,
         frontend::DESCRIBE => match frontend::target(frame)? {
@@ -352,6 +405,8 @@ impl<S: Clone> Portals<S> {
     }
 }
 
+/// `Terminate`.
+const TERMINATE: u8 = b'X';
 /// Stands for the unnamed statement among the hashes of names.
 const UNNAMED: u64 = u64::MAX;
 

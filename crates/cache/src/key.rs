@@ -10,6 +10,7 @@ use std::sync::Arc;
 use quick_cache::Equivalent;
 use rustc_hash::FxHasher;
 
+use crate::policy::Mode;
 use crate::unit::Unit;
 
 /// Bytes of the longest key; texts and values that are longer are not worth keeping an answer for.
@@ -112,7 +113,7 @@ impl Equivalent<Key> for KeyRef<'_> {
 /// Writes the bytes of a unit's key into `bytes`; false where it would be too long. `text` is bare, `types` are those
 /// of its definition.
 #[must_use]
-pub fn write_key(unit: &Unit<'_>, text: &[u8], types: &[u8], bytes: &mut Vec<u8>) -> bool {
+pub fn write_key(mode: Mode, unit: &Unit<'_>, text: &[u8], types: &[u8], bytes: &mut Vec<u8>) -> bool {
     bytes.clear();
     let (kind, bound): (u8, &[u8]) = match unit {
         Unit::Simple { .. } => (b'Q', &[]),
@@ -122,7 +123,8 @@ pub fn write_key(unit: &Unit<'_>, text: &[u8], types: &[u8], bytes: &mut Vec<u8>
     if text.len() + types.len() + bound.len() > KEY_BYTES_MAX {
         return false;
     }
-    bytes.push(kind);
+    // Each mode keeps its answers by rules of its own.
+    bytes.extend_from_slice(&[kind, mode as u8]);
     for part in [text, types] {
         // Each part with its length, or one could begin where another ends.
         bytes.extend_from_slice(&(part.len() as u32).to_le_bytes());
@@ -138,7 +140,7 @@ mod tests {
 
     fn key(unit: &Unit<'_>, text: &[u8], types: &[u8]) -> Vec<u8> {
         let mut bytes = Vec::new();
-        assert!(write_key(unit, text, types, &mut bytes));
+        assert!(write_key(Mode::Ttl, unit, text, types, &mut bytes));
         bytes
     }
 
@@ -159,7 +161,7 @@ mod tests {
             assert!(keys.iter().skip(index + 1).all(|other| one != other), "{index}");
         }
         let long = vec![b'x'; KEY_BYTES_MAX + 1];
-        assert!(!write_key(&Unit::Simple { text: b"" }, &long, b"", &mut Vec::new()));
+        assert!(!write_key(Mode::Ttl, &Unit::Simple { text: b"" }, &long, b"", &mut Vec::new()));
     }
 
     #[test]

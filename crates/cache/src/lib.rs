@@ -9,11 +9,13 @@
 //! * [`unit`], [`bare`](mod@bare) and [`key`]: what a client's bytes ask, and what the answer is kept under.
 //! * [`front`]: one session, followed closely enough to know what each message may commit.
 //! * [`sieve`]: takes the answers to pgtally's own messages out of the server's.
+//! * [`capture`]: copies an answer while it is relayed.
 //! * [`store`] and [`flight`]: the answers that are kept, and those on their way.
 //!
 //! Deliberately absent: sockets, clocks, threads, and any guess: what is not known goes to PostgreSQL.
 
 pub mod bare;
+pub mod capture;
 pub mod catalog;
 pub mod clock_words;
 pub mod facts;
@@ -28,10 +30,11 @@ pub mod unit;
 pub mod versions;
 
 pub use bare::bare;
+pub use capture::{Capture, Captured, Refused};
 pub use catalog::{Catalog, CatalogRows};
 pub use facts::{BypassReason, ReadSet, StatementFacts, TableId, WriteSet};
 pub use flight::{Flights, Lead};
-pub use front::{Forgets, Front, Heard, Statement};
+pub use front::{Forgets, Front, Heard, Reader, Statement};
 pub use hint::Hint;
 pub use key::{Environment, Key, KeyRef, write_key};
 pub use policy::{Decision, Limits, Mode, Plan, Policy, Rule, Subject};

@@ -76,8 +76,6 @@ pub struct Rule {
     pub limits: Limits,
     /// Tags of its statements' answers.
     pub tags: Vec<Box<str>>,
-    /// Settings that row security depends on: declared, so that tables with row security may be cached.
-    pub vary: Vec<Box<str>>,
 }
 
 /// A statement as rules see it.
@@ -126,8 +124,6 @@ pub struct Plan {
     pub bytes_max: usize,
     /// Names by which it is made old.
     pub tags: Vec<Box<str>>,
-    /// Settings declared for row security.
-    pub vary: Vec<Box<str>>,
 }
 
 /// What is decided of one text.
@@ -172,7 +168,6 @@ impl Policy {
             stale: limits.stale,
             bytes_max: limits.bytes_max,
             tags: rule.map(|rule| rule.tags.clone()).unwrap_or_default(),
-            vary: rule.map(|rule| rule.vary.clone()).unwrap_or_default(),
         };
         let refused = if is_hinted { plan.narrow(hint) } else { 0 };
         if plan.mode != Mode::Ttl {
@@ -233,7 +228,6 @@ mod tests {
             is_off: false,
             limits: limits(Mode::Ttl),
             tags: vec!["catalog".into()],
-            vary: Vec::new(),
         }
     }
 

@@ -345,6 +345,12 @@ impl Observation {
         self.note(Side::Upstream, chunk, now);
     }
 
+    /// Takes note of bytes that were answered from the cache, and of the answer.
+    pub(crate) fn served(&mut self, question: &[u8], answer: &[u8], now: Moment) {
+        self.note(Side::Client, question, now);
+        self.backend(answer, now);
+    }
+
     fn note(&mut self, side: Side, chunk: &[u8], now: Moment) {
         let Local { observatory, metrics, .. } = &*self.local;
         observatory.want_tick();

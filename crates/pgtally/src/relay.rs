@@ -89,7 +89,7 @@ impl Relay {
 }
 
 /// The socket that failed: the one read from, or the one written to.
-enum Broken {
+pub(crate) enum Broken {
     Read(io::Error),
     Write(io::Error),
 }
@@ -98,13 +98,13 @@ enum Broken {
 ///
 /// `owed.len() - paid` ≤ the scratch buffer's size: nothing is read while bytes are owed.
 #[derive(Default)]
-struct Direction {
+pub(crate) struct Direction {
     /// Bytes read and not yet taken by the writer's socket. Has no capacity while nothing is owed.
     owed: Vec<u8>,
     /// How many of them have been written.
     paid: usize,
-    is_read_to_end: bool,
-    is_over: bool,
+    pub(crate) is_read_to_end: bool,
+    pub(crate) is_over: bool,
 }
 
 impl Direction {
@@ -141,7 +141,7 @@ impl Direction {
     }
 
     /// Writes `chunk` with one call and keeps what the socket did not take.
-    fn forward(&mut self, writer: &mut Stream, chunk: &[u8], cx: &mut Context<'_>) -> io::Result<()> {
+    pub(crate) fn forward(&mut self, writer: &mut Stream, chunk: &[u8], cx: &mut Context<'_>) -> io::Result<()> {
         let written = match Pin::new(writer).poll_write(cx, chunk) {
             Poll::Ready(written) => written?,
             Poll::Pending => 0,
@@ -153,7 +153,7 @@ impl Direction {
     }
 
     /// Writes what is owed, and what TLS still holds: it takes more than its socket does.
-    fn poll_pay(&mut self, writer: &mut Stream, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    pub(crate) fn poll_pay(&mut self, writer: &mut Stream, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while let Some(rest) = self.owed.get(self.paid..).filter(|rest| !rest.is_empty()) {
             let written = ready!(Pin::new(&mut *writer).poll_write(cx, rest))?;
             if written == 0 {
@@ -168,7 +168,12 @@ impl Direction {
         Pin::new(writer).poll_flush(cx)
     }
 
-    fn end(&mut self) {
+    /// Whether bytes wait for the writer's socket.
+    pub(crate) fn is_owing(&self) -> bool {
+        !self.owed.is_empty()
+    }
+
+    pub(crate) fn end(&mut self) {
         self.is_over = true;
         self.owed = Vec::new();
         self.paid = 0;
@@ -177,7 +182,7 @@ impl Direction {
 
 /// Closing a socket with unread bytes resets the connection, and some systems then throw away what was delivered but
 /// not yet read, such as the upstream's last FATAL.
-fn discard_unread(client: &mut Stream, scratch: &mut [u8], cx: &mut Context<'_>) {
+pub(crate) fn discard_unread(client: &mut Stream, scratch: &mut [u8], cx: &mut Context<'_>) {
     for _ in 0..CHUNKS_PER_POLL_MAX {
         let mut buf = ReadBuf::new(scratch);
         match Pin::new(&mut *client).poll_read(cx, &mut buf) {

@@ -19,6 +19,18 @@ impl Statement for Text {
     }
 }
 
+struct Words;
+
+impl Reader<Text> for Words {
+    fn read(&mut self, text: pgtally_protocol::frontend::Text<'_>) -> Text {
+        read(text)
+    }
+
+    fn renewed(&mut self, _: &Text) -> Option<Text> {
+        None
+    }
+}
+
 /// What the words used here mean.
 fn read(text: pgtally_protocol::frontend::Text<'_>) -> Text {
     let plain = StatementFacts {
@@ -87,7 +99,7 @@ impl Session {
     }
 
     fn send(&mut self, bytes: &[u8]) {
-        self.front.client(bytes, &self.versions, &mut read).unwrap();
+        self.front.client(bytes, &self.versions, &mut Words).unwrap();
     }
 
     fn hear(&mut self, bytes: &[u8]) -> Heard {

@@ -1,0 +1,152 @@
+//! The cache of tagged reads in the shell: what all workers share of it.
+//!
+//! A session of a proxy with `cache.enabled` is relayed by `cached/relay.rs` in the place of `relay.rs`: it looks at
+//! the client's bytes *before* they are forwarded, as a commit has to be known before it can happen. What is served,
+//! and what has become old, is decided in `crates/cache`; here are the sockets, the clock and the counters.
+//!
+//! Read next: `cached/session.rs` (what becomes of a chunk), `cached/desk.rs` (what a text means).
+
+mod alarm;
+mod desk;
+mod environment;
+mod relay;
+mod session;
+mod totals;
+pub(crate) mod views;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use pgtally_cache::{Flights, OpenCommit, Policy, Store, Versions, WriteSet};
+use rustc_hash::FxHashMap;
+use tracing::info;
+
+use self::alarm::Alarm;
+pub(crate) use self::desk::Desk;
+pub(crate) use self::relay::relay;
+pub(crate) use self::session::CachedSession;
+pub(crate) use self::totals::Totals;
+use crate::catalog::{Catalogs, database_id};
+use crate::config::CacheSettings;
+
+/// Databases with a quota of their own; those beyond share one.
+const QUOTAS_MAX: usize = 256;
+
+/// The cache of one proxy.
+pub(crate) struct Cache {
+    settings: CacheSettings,
+    /// Replaced by a reload; whoever keeps something derived from it keeps its number as well.
+    policy: RwLock<Arc<Policy>>,
+    policy_number: AtomicU64,
+    pub(crate) versions: Arc<Versions>,
+    catalogs: Arc<Catalogs>,
+    store: Store,
+    flights: Arc<Flights>,
+    quotas: Mutex<FxHashMap<Arc<str>, Arc<AtomicU64>>>,
+    pub(crate) totals: Totals,
+    alarm: Alarm,
+}
+
+impl Cache {
+    /// An empty cache; `None` where the configuration wants none.
+    pub(crate) fn new(settings: &CacheSettings, catalogs: Arc<Catalogs>) -> Option<Arc<Self>> {
+        if !settings.is_on {
+            return None;
+        }
+        Some(Arc::new(Self {
+            policy: RwLock::new(Arc::new(settings.policy.clone())),
+            policy_number: AtomicU64::new(1),
+            versions: catalogs.versions(),
+            catalogs,
+            store: Store::new(settings.capacity_bytes),
+            flights: Arc::default(),
+            quotas: Mutex::default(),
+            totals: Totals::default(),
+            alarm: Alarm::start(),
+            settings: settings.clone(),
+        }))
+    }
+
+    /// Rules and limits that count from now on.
+    pub(crate) fn reload(&self, settings: &CacheSettings) {
+        *self.policy.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(settings.policy.clone());
+        self.policy_number.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn policy(&self) -> Arc<Policy> {
+        Arc::clone(&self.policy.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Counts the bytes of a database's answers.
+    fn quota(&self, database: &Arc<str>) -> Arc<AtomicU64> {
+        let mut quotas = self.quotas.lock().unwrap_or_else(PoisonError::into_inner);
+        let name = if quotas.len() < QUOTAS_MAX { Arc::clone(database) } else { Arc::from("") };
+        Arc::clone(quotas.entry(name).or_default())
+    }
+
+    /// Whether one database may have less than all.
+    fn has_quotas(&self) -> bool {
+        self.settings.database_share < 100
+    }
+
+    fn quota_bytes(&self) -> u64 {
+        self.store.capacity_bytes() / 100 * u64::from(self.settings.database_share)
+    }
+
+    /// Keeps what a commit of unknown outcome may have changed from being served, until the server has surely done
+    /// or undone it.
+    fn hold(&self, open: OpenCommit) {
+        if open.is_empty() {
+            return;
+        }
+        self.totals.ambiguous.fetch_add(1, Ordering::Relaxed);
+        info!(hold = ?self.settings.ambiguous_hold, "a commit's outcome is unknown: what it may have written is not served");
+        let versions = Arc::clone(&self.versions);
+        self.alarm.after(self.settings.ambiguous_hold, move || versions.finish(open));
+    }
+
+    /// Makes answers with these tags old, those that read these tables, or all. Answers with the entries that are
+    /// old now.
+    pub(crate) fn invalidate(&self, tags: &[String], tables: &[String], is_all: bool) -> usize {
+        let mut databases: Vec<Arc<str>> =
+            self.quotas.lock().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect();
+        databases.push(Arc::from(""));
+        for database in &databases {
+            let id = database_id(database);
+            let snapshot = self.catalogs.current(id, database);
+            let mut writes = match &snapshot {
+                _ if tables.is_empty() => WriteSet::nothing(),
+                // Without the catalog a name may be any table.
+                None => WriteSet::everything(),
+                Some(snapshot) => WriteSet::of(tables.iter().flat_map(|table| {
+                    let (schema, name) = match table.split_once('.') {
+                        Some((schema, name)) => (Some(schema), name),
+                        None => (None, table.as_str()),
+                    };
+                    snapshot.catalog.tables(schema, name).collect::<Vec<_>>()
+                })),
+            };
+            tags.iter().for_each(|tag| writes.add_tag(tag));
+            self.versions.invalidate(id, &writes);
+        }
+        let cause = if is_all { &self.totals.invalidated_all } else { &self.totals.invalidated_by_order };
+        cause.fetch_add(1, Ordering::Relaxed);
+        let old = self.store.entries().filter(|entry| is_all || !self.versions.is_current(&entry.token)).count();
+        if is_all {
+            self.flush();
+        }
+        old
+    }
+
+    /// Makes every answer old, and gives back their room.
+    fn flush(&self) {
+        self.versions.invalidate_all();
+        self.store.clear();
+    }
+
+    /// The server may have lost what it had acknowledged.
+    fn flush_after_loss(&self) {
+        self.totals.invalidated_by_loss.fetch_add(1, Ordering::Relaxed);
+        self.flush();
+    }
+}

@@ -1,0 +1,409 @@
+//! What texts mean to the cache, remembered per worker: what they write, whether they are to be cached, under what key.
+//!
+//! A text is looked up as it is; a new one is scanned, and its shape looked up by fingerprint; a new shape is parsed
+//! (libpg_query, once per worker and shape, texts of bounded length). What a shape reads and writes follows from its
+//! tree and a snapshot of the catalog; a meaning derived from an older snapshot or older rules is not used.
+
+use std::cell::{Cell, RefCell};
+use std::hash::Hasher;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use pgtally_cache::catalog::facts_without_catalog;
+use pgtally_cache::{
+    BypassReason, DatabaseId, Decision, Forgets, Hint, Plan, Reader, Statement, StatementFacts, Subject,
+    WriteSet, bare,
+};
+use pgtally_fingerprint::{Access, Command, Dialect, Fingerprint, Scan, StatementScan, normalize};
+use pgtally_protocol::frontend::Text;
+use rustc_hash::{FxHashMap, FxHasher};
+
+use super::Cache;
+use super::totals::TagTotals;
+use crate::catalog::{Snapshot, database_id};
+
+/// Texts remembered per database and user; then all are forgotten, as applications with fixed texts have few.
+const TEXTS_MAX: usize = 4_096;
+/// Bytes of the longest text remembered.
+const TEXT_BYTES_MAX: usize = 8 * 1024;
+/// Hashes of texts seen once: a text that never returns is not remembered.
+const SEEN: usize = 4_096;
+/// Shapes remembered; then all are forgotten.
+const SHAPES_MAX: usize = 10_000;
+/// Pairs of database and user that remember their texts.
+const PLACES_MAX: usize = 256;
+/// Comments that a scan lists.
+const COMMENTS_MAX: usize = 64;
+/// Time between two questions for a snapshot that is not there.
+const SNAPSHOT_RETRY_NS: u64 = 20_000_000;
+/// Lookups of a text after which its hits tell whether keeping its answers pays.
+const PROBATION: u32 = 1_000;
+/// Lookups after which a text that was refused gets another chance.
+const REFUSAL: u32 = 10_000;
+
+/// What the sessions of one worker remember together.
+pub(crate) struct Desk {
+    pub(super) cache: Arc<Cache>,
+    scan: RefCell<Scan>,
+    shapes: RefCell<FxHashMap<Fingerprint, Rc<Shape>>>,
+    places: RefCell<FxHashMap<(Arc<str>, Arc<str>), Rc<Place>>>,
+}
+
+/// A database as one user sees it.
+pub(super) struct Place {
+    pub(super) database: Arc<str>,
+    pub(super) id: DatabaseId,
+    user: Arc<str>,
+    snapshot: RefCell<Option<Arc<Snapshot>>>,
+    ask_again_ns: Cell<u64>,
+    texts: RefCell<FxHashMap<Box<[u8]>, Rc<Meaning>>>,
+    seen: RefCell<Box<[u64]>>,
+}
+
+struct Shape {
+    normalized: String,
+    command: Command,
+    access: Access,
+    facts: RefCell<Option<(u64, Rc<StatementFacts>)>>,
+}
+
+/// What one text means.
+#[derive(Debug)]
+pub(super) struct Meaning {
+    text: Box<[u8]>,
+    pub(super) facts: Rc<StatementFacts>,
+    forgets: Option<Forgets>,
+    pub(super) asked: Asked,
+    /// Of the snapshot it was derived from, 0 for none; and of the rules.
+    snapshot: u64,
+    policy: u64,
+}
+
+impl Statement for Rc<Meaning> {
+    fn facts(&self) -> &StatementFacts {
+        &self.facts
+    }
+
+    fn forgets(&self) -> Option<Forgets> {
+        self.forgets
+    }
+}
+
+/// Whether a text is to be cached.
+#[derive(Debug)]
+pub(super) enum Asked {
+    Cache(Planned),
+    Off,
+    Unasked,
+}
+
+/// How a text's answers are kept.
+#[derive(Debug)]
+pub(super) struct Planned {
+    pub(super) plan: Plan,
+    /// The text without its comments.
+    pub(super) bare: Box<[u8]>,
+    pub(super) fingerprint: Fingerprint,
+    pub(super) tags: Arc<[Box<str>]>,
+    pub(super) totals: Arc<TagTotals>,
+    lookups: Cell<u32>,
+    hits: Cell<u32>,
+}
+
+impl Planned {
+    pub(super) fn count_lookup(&self, is_hit: bool) {
+        self.lookups.set(self.lookups.get().saturating_add(1));
+        self.hits.set(self.hits.get().saturating_add(u32::from(is_hit)));
+    }
+
+    /// Whether its answers are hardly ever asked for again: below a fifth of many lookups were hits.
+    pub(super) fn is_refused(&self) -> bool {
+        let (lookups, hits) = (self.lookups.get(), self.hits.get());
+        if lookups >= REFUSAL {
+            self.lookups.set(0);
+            self.hits.set(0);
+            return false;
+        }
+        lookups >= PROBATION && hits < lookups / 5
+    }
+}
+
+impl Desk {
+    pub(crate) fn new(cache: Arc<Cache>) -> Self {
+        Self { cache, scan: RefCell::default(), shapes: RefCell::default(), places: RefCell::default() }
+    }
+
+    pub(super) fn place(&self, database: &str, user: &str) -> Rc<Place> {
+        let mut places = self.places.borrow_mut();
+        let key = (Arc::from(database), Arc::from(user));
+        if let Some(place) = places.get(&key) {
+            return Rc::clone(place);
+        }
+        let place = Rc::new(Place {
+            database: Arc::clone(&key.0),
+            id: database_id(database),
+            user: Arc::clone(&key.1),
+            snapshot: RefCell::default(),
+            ask_again_ns: Cell::new(0),
+            texts: RefCell::default(),
+            seen: RefCell::new(vec![0; SEEN].into_boxed_slice()),
+        });
+        // Places that no session is in have to go first.
+        if places.len() >= PLACES_MAX {
+            places.retain(|_, place| Rc::strong_count(place) > 1);
+        }
+        if places.len() < PLACES_MAX {
+            places.insert(key, Rc::clone(&place));
+        }
+        place
+    }
+
+    /// Makes sure that the place's snapshot is one of now, or none.
+    pub(super) fn refresh(&self, place: &Place, now_ns: u64) {
+        if self.has_current_snapshot(place) {
+            return;
+        }
+        *place.snapshot.borrow_mut() = None;
+        if now_ns >= place.ask_again_ns.get() {
+            place.ask_again_ns.set(now_ns + SNAPSHOT_RETRY_NS);
+            *place.snapshot.borrow_mut() = self.cache.catalogs.current(place.id, &place.database);
+        }
+    }
+
+    /// Whether definitions are known, and none has changed since they were read.
+    pub(super) fn has_current_snapshot(&self, place: &Place) -> bool {
+        place.snapshot.borrow().as_ref().is_some_and(|snapshot| snapshot.is_current(&self.cache.versions))
+    }
+
+    fn numbers(&self, place: &Place) -> (u64, u64) {
+        let snapshot = place.snapshot.borrow().as_ref().map_or(0, |snapshot| snapshot.number);
+        (snapshot, self.cache.policy_number.load(Ordering::Relaxed))
+    }
+
+    /// What a text means now.
+    pub(super) fn read(&self, place: &Place, text: &[u8], dialect: Dialect) -> Rc<Meaning> {
+        let numbers = self.numbers(place);
+        if !dialect.has_standard_strings || text.len() > TEXT_BYTES_MAX {
+            return Rc::new(self.derive(place, text, dialect, numbers));
+        }
+        if let Some(known) = place.texts.borrow().get(text)
+            && (known.snapshot, known.policy) == numbers
+        {
+            return Rc::clone(known);
+        }
+        let meaning = Rc::new(self.derive(place, text, dialect, numbers));
+        if place.has_seen(text) {
+            let mut texts = place.texts.borrow_mut();
+            if texts.len() >= TEXTS_MAX {
+                texts.clear();
+            }
+            texts.insert(text.into(), Rc::clone(&meaning));
+        }
+        meaning
+    }
+
+    fn derive(&self, place: &Place, text: &[u8], dialect: Dialect, numbers: (u64, u64)) -> Meaning {
+        let mut scan = self.scan.borrow_mut();
+        scan.scan(text, dialect, false);
+        let comments = scan.comments.iter().filter_map(|body| text.get(body.start as usize..body.end as usize));
+        let hint = Hint::read(comments, scan.comments.len() < COMMENTS_MAX);
+        let shapes: Vec<Rc<Shape>> =
+            scan.statements.iter().map(|statement| self.shape(text, statement, dialect)).collect();
+        let mut facts = self.facts(place, &shapes);
+        if !hint.invalidates.is_empty() || hint.is_invalidation_unreadable {
+            facts = Rc::new(with_invalidations(&facts, &hint));
+        }
+        let first = scan.statements.first();
+        let asked = match (shapes.first(), first) {
+            (Some(shape), Some(statement)) => {
+                self.asked(place, &hint, shape, statement.fingerprint, || bare(text, &scan.comments))
+            }
+            _ => Asked::Unasked,
+        };
+        let forgets = first.and_then(|statement| match statement.command {
+            Command::DeallocateAll | Command::DiscardAll | Command::Discard => Some(Forgets::All),
+            Command::Deallocate | Command::Prepare if shapes.len() == 1 => {
+                Some(Forgets::One(statement.name_hash))
+            }
+            _ => None,
+        });
+        let may_forget = |it: &StatementScan| {
+            matches!(it.command, Command::Deallocate | Command::DeallocateAll | Command::DiscardAll | Command::Prepare)
+        };
+        let forgets = forgets
+            .or_else(|| (shapes.len() > 1 && scan.statements.iter().any(may_forget)).then_some(Forgets::All));
+        let (snapshot, policy) = numbers;
+        Meaning { text: text.into(), facts, forgets, asked, snapshot, policy }
+    }
+
+    fn asked(
+        &self,
+        place: &Place,
+        hint: &Hint,
+        shape: &Shape,
+        fingerprint: Fingerprint,
+        bare: impl FnOnce() -> Option<Box<[u8]>>,
+    ) -> Asked {
+        let subject = Subject {
+            database: &place.database,
+            user: &place.user,
+            fingerprint,
+            normalized: &shape.normalized,
+            tables: &shape.access.reads,
+        };
+        let (decision, refused) = self.cache.policy().decide(hint, &subject);
+        let nonsense = hint.nonsense + refused;
+        if nonsense > 0 {
+            self.cache.totals.nonsense.fetch_add(u64::from(nonsense), Ordering::Relaxed);
+        }
+        match decision {
+            Decision::Unasked => Asked::Unasked,
+            Decision::Off => Asked::Off,
+            Decision::Cache(plan) => {
+                let Some(bare) = bare() else { return Asked::Off };
+                let tags: Arc<[Box<str>]> = plan.tags.clone().into();
+                let totals = self.cache.totals.of_tag(&tags);
+                let (lookups, hits) = (Cell::new(0), Cell::new(0));
+                Asked::Cache(Planned { plan, bare, fingerprint, tags, totals, lookups, hits })
+            }
+        }
+    }
+
+    fn shape(&self, text: &[u8], statement: &StatementScan, dialect: Dialect) -> Rc<Shape> {
+        let mut shapes = self.shapes.borrow_mut();
+        if let Some(shape) = shapes.get(&statement.fingerprint) {
+            return Rc::clone(shape);
+        }
+        let normalized = normalize(text, statement, dialect).text;
+        let access = pgtally_parsetree::access(&normalized);
+        let facts = RefCell::default();
+        let shape = Rc::new(Shape { normalized, command: statement.command, access, facts });
+        if shapes.len() >= SHAPES_MAX {
+            shapes.clear();
+        }
+        shapes.insert(statement.fingerprint, Rc::clone(&shape));
+        shape
+    }
+
+    /// What all statements of a text do.
+    fn facts(&self, place: &Place, shapes: &[Rc<Shape>]) -> Rc<StatementFacts> {
+        let snapshot = place.snapshot.borrow();
+        let of = |shape: &Shape| shape.facts(snapshot.as_deref());
+        let nothing = |reason| StatementFacts {
+            read: Err(reason),
+            writes: WriteSet::nothing(),
+            can_commit: false,
+            can_change_session: false,
+        };
+        match shapes {
+            [] => Rc::new(nothing(BypassReason::NotRead)),
+            [one] => of(one),
+            several => {
+                let mut all = nothing(BypassReason::SeveralStatements);
+                for facts in several.iter().map(|shape| of(shape)) {
+                    all.writes.merge(&facts.writes);
+                    all.can_commit |= facts.can_commit;
+                    all.can_change_session |= facts.can_change_session;
+                }
+                Rc::new(all)
+            }
+        }
+    }
+}
+
+impl Place {
+    /// Whether the text was seen before, as far as one slot remembers.
+    fn has_seen(&self, text: &[u8]) -> bool {
+        let mut hasher = FxHasher::default();
+        hasher.write(text);
+        let hash = hasher.finish() | 1;
+        let mut seen = self.seen.borrow_mut();
+        let slot = (hash >> 40) as usize % SEEN;
+        seen.get_mut(slot).is_some_and(|slot| std::mem::replace(slot, hash) == hash)
+    }
+}
+
+impl Shape {
+    fn facts(&self, snapshot: Option<&Snapshot>) -> Rc<StatementFacts> {
+        let number = snapshot.map_or(0, |snapshot| snapshot.number);
+        if let Some((known, facts)) = &*self.facts.borrow()
+            && *known == number
+        {
+            return Rc::clone(facts);
+        }
+        let mut facts = match snapshot {
+            Some(snapshot) => snapshot.catalog.facts(&self.access),
+            None => facts_without_catalog(&self.access),
+        };
+        match self.command {
+            Command::Begin
+            | Command::PrepareTransaction
+            | Command::Release
+            | Command::RollbackTo
+            | Command::Savepoint => facts.can_commit = false,
+            Command::Rollback => facts.can_commit = false,
+            // What a transaction of another session wrote.
+            Command::Commit if self.normalized.to_ascii_uppercase().starts_with("COMMIT PREPARED") => {
+                facts.writes = WriteSet::catalog();
+            }
+            _ => {}
+        }
+        let facts = Rc::new(facts);
+        *self.facts.borrow_mut() = Some((number, Rc::clone(&facts)));
+        facts
+    }
+}
+
+fn with_invalidations(facts: &StatementFacts, hint: &Hint) -> StatementFacts {
+    let mut facts = facts.clone();
+    hint.invalidates.iter().for_each(|tag| facts.writes.add_tag(tag));
+    if hint.is_invalidation_unreadable {
+        facts.writes.merge(&WriteSet::catalog());
+    }
+    facts
+}
+
+/// Reads the texts of one session.
+pub(super) struct SessionReader<'a> {
+    pub(super) desk: &'a Desk,
+    pub(super) place: &'a Place,
+    pub(super) dialect: Dialect,
+    /// The last text that is to be cached.
+    pub(super) wanted: Option<Rc<Meaning>>,
+}
+
+impl SessionReader<'_> {
+    fn note(&mut self, meaning: &Rc<Meaning>) {
+        if !matches!(meaning.asked, Asked::Unasked) {
+            self.wanted = Some(Rc::clone(meaning));
+        }
+    }
+}
+
+impl Reader<Rc<Meaning>> for SessionReader<'_> {
+    fn read(&mut self, text: Text<'_>) -> Rc<Meaning> {
+        let meaning = if text.is_cut {
+            // The shape of what was seen might be that of another statement.
+            Rc::new(Meaning {
+                text: Box::default(),
+                facts: Rc::new(StatementFacts::unknown(BypassReason::NotParsed)),
+                forgets: None,
+                asked: Asked::Unasked,
+                snapshot: u64::MAX,
+                policy: u64::MAX,
+            })
+        } else {
+            self.desk.read(self.place, text.bytes, self.dialect)
+        };
+        self.note(&meaning);
+        meaning
+    }
+
+    fn renewed(&mut self, statement: &Rc<Meaning>) -> Option<Rc<Meaning>> {
+        self.note(statement);
+        let is_old = statement.snapshot != u64::MAX
+            && (statement.snapshot, statement.policy) != self.desk.numbers(self.place);
+        is_old.then(|| self.desk.read(self.place, &statement.text, self.dialect))
+    }
+}

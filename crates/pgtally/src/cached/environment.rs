@@ -1,0 +1,165 @@
+//! What a session's answers depend on besides its statements: asked once on the session's own connection, and again
+//! after whatever may have changed it.
+//!
+//! The question is a group of extended messages with names of its own, so that it leaves the client's unnamed
+//! statement alone. All columns of its one row together are the environment, byte for byte; the first four are read.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use pgtally_cache::{Answer, BypassReason, Environment};
+use pgtally_protocol::backend::Cells;
+
+/// Encodings in which a byte of a character can look like a backslash: what a literal is, is hard to say.
+const AMBIGUOUS_ENCODINGS: [&[u8]; 7] =
+    [b"BIG5", b"GB18030", b"GBK", b"JOHAB", b"SHIFT_JIS_2004", b"SJIS", b"UHC"];
+
+/// Settings that an answer's bytes can depend on. Those that only change how it is computed are left out.
+const SETTINGS: [&str; 22] = [
+    "DateStyle",
+    "TimeZone",
+    "IntervalStyle",
+    "standard_conforming_strings",
+    "search_path",
+    "role",
+    "row_security",
+    "bytea_output",
+    "extra_float_digits",
+    "lc_messages",
+    "lc_monetary",
+    "lc_numeric",
+    "lc_time",
+    "xmlbinary",
+    "xmloption",
+    "default_text_search_config",
+    "array_nulls",
+    "transform_null_equals",
+    "quote_all_identifiers",
+    "backslash_quote",
+    "timezone_abbreviations",
+    "default_transaction_isolation",
+];
+
+/// The messages that ask.
+pub(super) fn question() -> Vec<u8> {
+    let mut text = "SELECT pg_catalog.pg_is_in_recovery(), \
+        pg_catalog.pg_my_temp_schema() OPERATOR(pg_catalog.<>) 0 AND EXISTS (SELECT FROM pg_catalog.pg_class \
+        WHERE relnamespace OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema()), \
+        pg_catalog.current_setting('client_encoding', true), \
+        pg_catalog.current_setting('idle_session_timeout', true), \
+        pg_catalog.pg_postmaster_start_time()::pg_catalog.text, pg_catalog.inet_server_addr()::pg_catalog.text, \
+        pg_catalog.inet_server_port()::pg_catalog.text, pg_catalog.current_database(), session_user, current_user"
+        .to_owned();
+    for setting in SETTINGS {
+        text.push_str(&format!(", pg_catalog.current_setting('{setting}', true)"));
+    }
+    let name = b"pgtally environment\0";
+    let parse = [name, text.as_bytes(), b"\0\0\0"].concat();
+    let bind = [&name[..], name, b"\0\0\0\0\0\0"].concat();
+    let execute = [&name[..], b"\0\0\0\0"].concat();
+    let close = |kind: u8| [&[kind][..], name].concat();
+    [
+        message(b'P', &parse),
+        message(b'B', &bind),
+        message(b'E', &execute),
+        message(b'C', &close(b'P')),
+        message(b'C', &close(b'S')),
+        message(b'S', &[]),
+    ]
+    .concat()
+}
+
+fn message(tag: u8, body: &[u8]) -> Vec<u8> {
+    // All bodies are written here, and short.
+    let length = body.len() as u32 + 4;
+    [&[tag][..], &length.to_be_bytes(), body].concat()
+}
+
+/// What is known of a session.
+#[derive(Debug)]
+pub(super) struct Known {
+    pub(super) environment: Arc<Environment>,
+    /// When it was asked.
+    pub(super) at_ns: u64,
+    pub(super) is_standby: bool,
+    /// After this time without a word the server ends the session.
+    pub(super) idle_timeout: Option<Duration>,
+}
+
+/// Reads the answer, or says why the session's answers cannot be kept.
+pub(super) fn read(answer: &Answer, at_ns: u64) -> Result<Known, BypassReason> {
+    let mut cells = Cells::new(&answer.row);
+    let mut cell = || cells.next().flatten();
+    let (Some(standby), Some(temporary), Some(encoding)) = (cell(), cell(), cell()) else {
+        return Err(BypassReason::Environment);
+    };
+    let idle_timeout = cell().and_then(interval);
+    if answer.is_failed {
+        return Err(BypassReason::Environment);
+    }
+    if AMBIGUOUS_ENCODINGS.iter().any(|ambiguous| encoding.eq_ignore_ascii_case(ambiguous)) {
+        return Err(BypassReason::ClientEncoding);
+    }
+    if temporary != b"f" {
+        return Err(BypassReason::Temporary);
+    }
+    let environment = Arc::new(Environment::new(&answer.row));
+    Ok(Known { environment, at_ns, is_standby: standby != b"f", idle_timeout })
+}
+
+/// `10min`, as `current_setting` shows it; `None` for 0.
+fn interval(text: &[u8]) -> Option<Duration> {
+    let text = std::str::from_utf8(text).ok()?;
+    let (number, unit) = text.split_at(text.bytes().take_while(u8::is_ascii_digit).count());
+    let number: u64 = number.parse().ok().filter(|number| *number > 0)?;
+    let unit_ms: u64 = match unit {
+        "" | "ms" => 1,
+        "s" => 1_000,
+        "min" => 60_000,
+        "h" => 3_600_000,
+        _ => 86_400_000,
+    };
+    Some(Duration::from_millis(number.saturating_mul(unit_ms)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(cells: &[Option<&[u8]>]) -> Answer {
+        let mut row = u16::try_from(cells.len()).unwrap().to_be_bytes().to_vec();
+        for cell in cells {
+            let length = cell.map_or(-1, |cell| i32::try_from(cell.len()).unwrap());
+            row.extend_from_slice(&length.to_be_bytes());
+            row.extend_from_slice(cell.unwrap_or_default());
+        }
+        Answer { row, is_failed: false }
+    }
+
+    fn known(cells: &[&str]) -> Result<Known, BypassReason> {
+        let cells: Vec<_> = cells.iter().map(|cell| Some(cell.as_bytes())).collect();
+        read(&answer(&cells), 0)
+    }
+
+    #[test]
+    fn sessions_whose_answers_cannot_be_kept_are_told() {
+        let one = known(&["f", "f", "UTF8", "10min", "x"]).unwrap();
+        assert!(!one.is_standby && one.idle_timeout == Some(Duration::from_secs(600)));
+        let other = known(&["t", "f", "UTF8", "0", "y"]).unwrap();
+        assert!(other.is_standby && other.idle_timeout.is_none());
+        assert_ne!(one.environment, other.environment);
+        assert_eq!(known(&["f", "t", "UTF8", "0"]).unwrap_err(), BypassReason::Temporary);
+        assert_eq!(known(&["f", "f", "sjis", "0"]).unwrap_err(), BypassReason::ClientEncoding);
+        assert_eq!(known(&["f"]).unwrap_err(), BypassReason::Environment);
+        let failed = Answer { is_failed: true, ..answer(&[Some(b"f"), Some(b"f"), Some(b"UTF8"), None]) };
+        assert_eq!(read(&failed, 0).unwrap_err(), BypassReason::Environment);
+    }
+
+    #[test]
+    fn intervals_are_read_as_the_server_shows_them() {
+        for (text, seconds) in [("30s", 30.0), ("1500ms", 1.5), ("2h", 7_200.0), ("1d", 86_400.0)] {
+            assert_eq!(interval(text.as_bytes()), Some(Duration::from_secs_f64(seconds)), "{text}");
+        }
+        assert_eq!(interval(b"0"), None);
+    }
+}

@@ -1,0 +1,217 @@
+//! The relay of a session with the cache: as `relay.rs`, but each of the client's chunks is looked at *before* it is
+//! forwarded, because a commit has to be known before it can happen, and an answer may be at hand.
+//!
+//! A chunk can be held for a moment: while the session's environment is asked for, on its own connection, or while
+//! another session fetches the answer. Meanwhile nothing is read from the client, and what the server says goes on.
+//! An answer from the cache is served only while nothing is owed to the client, so that no slow reader makes memory
+//! grow.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use pgtally_cache::Key;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::session::{CachedSession, Step};
+use crate::limits::CHUNKS_PER_POLL_MAX;
+use crate::observe::Observation;
+use crate::relay::{Broken, Direction, RelayEnd, discard_unread};
+use crate::socket::Stream;
+use crate::worker::Local;
+
+/// Relays bytes both ways until the session is over, and serves what it can.
+pub(crate) async fn relay(
+    client: &mut Stream,
+    upstream: &mut Stream,
+    session: &mut CachedSession,
+    observation: &mut Observation,
+    local: &Local,
+) -> RelayEnd {
+    let (to_upstream, to_client) = (Direction::default(), Direction::default());
+    let mut relay = Relay { client, upstream, session, observation, local, to_upstream, to_client, held: None };
+    let end = poll_fn(|cx| relay.poll(cx)).await;
+    if matches!(end, RelayEnd::UpstreamClosed | RelayEnd::UpstreamLost(_)) {
+        relay.session.upstream_ended();
+    }
+    end
+}
+
+struct Relay<'a> {
+    client: &'a mut Stream,
+    upstream: &'a mut Stream,
+    session: &'a mut CachedSession,
+    observation: &'a mut Observation,
+    local: &'a Local,
+    to_upstream: Direction,
+    to_client: Direction,
+    held: Option<Held>,
+}
+
+/// A chunk of the client's that waits to be decided on again.
+struct Held {
+    chunk: Vec<u8>,
+    wait: Wait,
+}
+
+enum Wait {
+    /// For the answer to a question of ours.
+    Answer,
+    /// For another session's answer, until then.
+    Flight { key: Key, until_ns: u64 },
+}
+
+impl Relay<'_> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<RelayEnd> {
+        let local = self.local;
+        // Borrowed only inside this poll: the thread's sessions share one buffer.
+        let scratch = &mut *local.scratch.borrow_mut();
+        loop {
+            if !self.to_upstream.is_over {
+                match self.poll_client(scratch, cx) {
+                    Poll::Pending => {}
+                    Poll::Ready(Err(Broken::Read(error))) => return Poll::Ready(RelayEnd::ClientLost(error)),
+                    // An upstream that takes no more may still have an answer to deliver, such as why.
+                    Poll::Ready(Ok(()) | Err(Broken::Write(_))) => {
+                        self.held = None;
+                        self.to_upstream.end();
+                    }
+                }
+            }
+            let moved = self.poll_upstream(scratch, cx);
+            if moved.is_pending() && self.is_answered() {
+                continue;
+            }
+            return Poll::Ready(match ready!(moved) {
+                Ok(()) if self.to_upstream.is_read_to_end => RelayEnd::ClientClosed,
+                Ok(()) => {
+                    discard_unread(self.client, scratch, cx);
+                    RelayEnd::UpstreamClosed
+                }
+                Err(Broken::Read(error)) => RelayEnd::UpstreamLost(error),
+                Err(Broken::Write(error)) => RelayEnd::ClientLost(error),
+            });
+        }
+    }
+
+    /// Whether a chunk is held for an answer that has come.
+    fn is_answered(&self) -> bool {
+        let is_held = self.held.as_ref().is_some_and(|held| matches!(held.wait, Wait::Answer));
+        is_held && !self.session.is_asking()
+    }
+
+    fn poll_client(&mut self, scratch: &mut [u8], cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
+        for _ in 0..CHUNKS_PER_POLL_MAX {
+            ready!(self.to_upstream.poll_pay(self.upstream, cx)).map_err(Broken::Write)?;
+            if let Some(held) = self.held.take() {
+                let Some((chunk, may_wait)) = self.poll_held(held, cx) else { return Poll::Pending };
+                self.take(&chunk, may_wait, cx)?;
+                continue;
+            }
+            if self.to_upstream.is_read_to_end {
+                // A peer that is gone already needs no farewell.
+                let _ = ready!(Pin::new(&mut *self.upstream).poll_shutdown(cx));
+                return Poll::Ready(Ok(()));
+            }
+            let mut buf = ReadBuf::new(scratch);
+            ready!(Pin::new(&mut *self.client).poll_read(cx, &mut buf)).map_err(Broken::Read)?;
+            let chunk = buf.filled();
+            if chunk.is_empty() {
+                self.to_upstream.is_read_to_end = true;
+                continue;
+            }
+            self.take(chunk, true, cx)?;
+        }
+        // Others of this thread are waiting: go on at the next turn.
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// The held chunk once it need not wait any more, and whether it may wait again.
+    fn poll_held(&mut self, held: Held, cx: &mut Context<'_>) -> Option<(Vec<u8>, bool)> {
+        let (is_over, may_wait) = match &held.wait {
+            Wait::Answer => (!self.session.is_asking(), true),
+            Wait::Flight { key, until_ns } => {
+                let is_late = self.local.clock.now().0 >= *until_ns;
+                (is_late || !self.session.follow(key, cx.waker()), false)
+            }
+        };
+        if is_over {
+            return Some((held.chunk, may_wait));
+        }
+        self.held = Some(held);
+        None
+    }
+
+    /// Does with a chunk of the client's what is to be done.
+    fn take(&mut self, chunk: &[u8], may_wait: bool, cx: &mut Context<'_>) -> Result<(), Broken> {
+        let now = self.local.clock.now();
+        let step = if self.to_client.is_owing() {
+            Step::Forward
+        } else {
+            self.session.decide(chunk, now.0, may_wait)
+        };
+        match step {
+            Step::Ask => {
+                let question = self.session.ask();
+                self.held = Some(Held { chunk: chunk.to_vec(), wait: Wait::Answer });
+                self.to_upstream.forward(self.upstream, &question, cx).map_err(Broken::Write)
+            }
+            Step::Forward => self.forward(chunk, cx),
+            Step::Serve(served) => {
+                let sent = self.to_client.forward(self.client, served.bytes(), cx);
+                self.observation.served(chunk, served.bytes(), now);
+                sent.map_err(Broken::Read)
+            }
+            Step::Wait(key) => {
+                let until_ns = self.session.wait_until(now.0, cx.waker());
+                self.held = Some(Held { chunk: chunk.to_vec(), wait: Wait::Flight { key, until_ns } });
+                Ok(())
+            }
+        }
+    }
+
+    fn forward(&mut self, chunk: &[u8], cx: &mut Context<'_>) -> Result<(), Broken> {
+        let restore = self.session.sent(chunk, self.local.clock.now().0);
+        let forwarded = match restore {
+            None => self.to_upstream.forward(self.upstream, chunk, cx),
+            Some(mut both) => {
+                both.extend_from_slice(chunk);
+                self.to_upstream.forward(self.upstream, &both, cx)
+            }
+        };
+        // Read after the write: "sent" is the moment the last byte went out.
+        self.observation.frontend(chunk, self.local.clock.now());
+        forwarded.map_err(Broken::Write)
+    }
+
+    fn poll_upstream(&mut self, scratch: &mut [u8], cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
+        for _ in 0..CHUNKS_PER_POLL_MAX {
+            ready!(self.to_client.poll_pay(self.client, cx)).map_err(Broken::Write)?;
+            if self.to_client.is_read_to_end {
+                let _ = ready!(Pin::new(&mut *self.client).poll_shutdown(cx));
+                return Poll::Ready(Ok(()));
+            }
+            let mut buf = ReadBuf::new(scratch);
+            ready!(Pin::new(&mut *self.upstream).poll_read(cx, &mut buf)).map_err(Broken::Read)?;
+            let chunk = buf.filled();
+            if chunk.is_empty() {
+                self.to_client.is_read_to_end = true;
+                continue;
+            }
+            let now = self.local.clock.now();
+            let sifted = self.session.sift(chunk, now.0);
+            let chunk = sifted.as_deref().unwrap_or(chunk);
+            if chunk.is_empty() {
+                continue;
+            }
+            // Whatever has got its outcome by this is finished before the client learns of it.
+            self.session.heard(chunk, now.0);
+            let forwarded = self.to_client.forward(self.client, chunk, cx);
+            self.observation.backend(chunk, self.local.clock.now());
+            forwarded.map_err(Broken::Write)?;
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}

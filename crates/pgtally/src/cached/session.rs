@@ -1,0 +1,556 @@
+//! What becomes of one session's chunks: served, forwarded with a copy of the answer taken, held for a moment, or just
+//! forwarded.
+//!
+//! Nothing here touches a socket: `relay.rs` beside it does what [`Step`] says. Whatever is not sure is forwarded, and
+//! counted by its reason where it was meant to be cached.
+
+use std::mem;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::Waker;
+use std::time::Duration;
+
+use pgtally_cache::{
+    BypassReason, Capture, Captured, Entry, Front, Key, KeyRef, Lead, Mode, NewEntry, OpenCommit, Refused,
+    Sieve, Token, Unit, WriteSet, write_key,
+};
+use pgtally_fingerprint::Dialect;
+use pgtally_protocol::startup::Startup;
+use pgtally_protocol::{Desync, frontend};
+
+use super::desk::{Asked, Desk, Meaning, Place, Planned, SessionReader};
+use super::environment::{self, Known};
+
+/// Time after which a session is asked again: a reload of the server's configuration changes some settings silently.
+const ENVIRONMENT_LIFE_NS: u64 = 30_000_000_000;
+/// `Close` of the unnamed statement.
+const CLOSE_UNNAMED: &[u8] = b"C\0\0\0\x06S\0";
+/// SQLSTATEs with which a server leaves that has lost nothing: a session ended by an administrator, a shutdown in
+/// order, timeouts. After a shutdown the server's start time is another, which parts all keys.
+const HARMLESS_FAREWELLS: [&[u8; 5]; 4] = [b"57P01", b"57P03", b"57P05", b"25P03"];
+
+/// What to do with a chunk of the client's.
+pub(super) enum Step {
+    /// Ask the server about the session, and decide again.
+    Ask,
+    /// Send it on.
+    Forward,
+    /// Answer it.
+    Serve(Served),
+    /// Somebody is fetching the answer: wait, and decide again.
+    Wait(Key),
+}
+
+/// An answer and how much of it is for this client.
+pub(super) struct Served {
+    entry: Arc<Entry>,
+    is_simple: bool,
+    has_parse: bool,
+}
+
+impl Served {
+    pub(super) fn bytes(&self) -> &[u8] {
+        self.entry.answer(self.is_simple, self.has_parse)
+    }
+}
+
+/// What is known of the session's environment.
+enum Environment {
+    Asking,
+    Known(Known),
+    Unasked,
+    /// Until something changes.
+    Unusable(BypassReason),
+}
+
+/// An answer that is being copied.
+struct Fill {
+    key: Key,
+    /// Held for whoever waits.
+    _lead: Option<Lead>,
+    capture: Capture,
+    token: Token,
+    meaning: Rc<Meaning>,
+    sent_ns: u64,
+}
+
+/// The cache's side of one session.
+pub(crate) struct CachedSession {
+    desk: Rc<Desk>,
+    place: Rc<Place>,
+    dialect: Dialect,
+    /// `None` once the session cannot be followed.
+    front: Option<Front<Rc<Meaning>>>,
+    /// What stays dirty for as long as a session that cannot be followed lives.
+    blind: OpenCommit,
+    sieve: Sieve,
+    environment: Environment,
+    fill: Option<Fill>,
+    /// What makes the server believe of the unnamed statement what the client does.
+    restore: Option<Vec<u8>>,
+    /// When the server last heard from the session.
+    upstream_ns: u64,
+    /// When the session's last write was acknowledged.
+    written_ns: u64,
+    /// The reason was counted before the chunk is followed.
+    is_counted: bool,
+    /// What the form of the last chunk forbids.
+    form: Option<BypassReason>,
+    /// Marks depend on a snapshot of the catalog that was current then.
+    had_snapshot: bool,
+    farewell: Option<[u8; 5]>,
+    key: Vec<u8>,
+}
+
+impl CachedSession {
+    /// Of a session whose startup packet has been forwarded.
+    pub(crate) fn begin(desk: &Rc<Desk>, startup: Option<&Startup>, now_ns: u64) -> Self {
+        let text = |bytes: Option<&[u8]>| String::from_utf8_lossy(bytes.unwrap_or_default()).into_owned();
+        let database = text(startup.map(Startup::database));
+        let place = desk.place(&database, &text(startup.and_then(|startup| startup.parameter("user"))));
+        let mut session = Self {
+            front: Some(Front::new(place.id)),
+            desk: Rc::clone(desk),
+            place,
+            dialect: Dialect::default(),
+            blind: OpenCommit::default(),
+            sieve: Sieve::default(),
+            environment: Environment::Unasked,
+            fill: None,
+            restore: None,
+            upstream_ns: now_ns,
+            written_ns: 0,
+            is_counted: false,
+            form: None,
+            had_snapshot: false,
+            farewell: None,
+            key: Vec::new(),
+        };
+        match startup {
+            None => session.go_blind(Desync::MalformedBody),
+            // Its commands are not SQL, and what it may write it writes on the other side.
+            Some(startup) if startup.is_replication() => session.front = None,
+            Some(_) => {}
+        }
+        session
+    }
+
+    /// Whether the answer to a question of ours is awaited.
+    pub(super) fn is_asking(&self) -> bool {
+        matches!(self.environment, Environment::Asking)
+    }
+
+    /// What to do with `chunk`, before anything is done with it. `may_wait` is false where waiting has not helped.
+    pub(super) fn decide(&mut self, chunk: &[u8], now_ns: u64, may_wait: bool) -> Step {
+        (self.is_counted, self.form) = (false, None);
+        let desk = Rc::clone(&self.desk);
+        desk.refresh(&self.place, now_ns);
+        let Some(front) = &mut self.front else { return Step::Forward };
+        let is_possible = matches!(chunk.first(), Some(&(frontend::QUERY | frontend::PARSE | frontend::BIND)))
+            && front.is_quiet()
+            && self.fill.is_none()
+            && !self.sieve.is_expecting();
+        if !is_possible {
+            return Step::Forward;
+        }
+        let unit = match Unit::read(chunk) {
+            Ok(Some(unit)) => unit,
+            Ok(None) => return Step::Forward,
+            Err(reason) => {
+                self.form = Some(reason);
+                return Step::Forward;
+            }
+        };
+        let mut types: Box<[u8]> = Box::default();
+        let meaning = match unit {
+            Unit::Simple { text } => desk.read(&self.place, text, self.dialect),
+            Unit::Extended { parse: Some(parse), .. } => {
+                types = parse.types.into();
+                desk.read(&self.place, parse.text, self.dialect)
+            }
+            Unit::Extended { statement, .. } => {
+                let Some(prepared) = front.prepared(statement) else { return Step::Forward };
+                if matches!(prepared.statement.asked, Asked::Unasked) {
+                    return Step::Forward;
+                }
+                types.clone_from(&prepared.types);
+                let statement = Rc::clone(&prepared.statement);
+                self.renewed(&statement)
+            }
+        };
+        let planned = match &meaning.asked {
+            Asked::Unasked => return Step::Forward,
+            Asked::Off => {
+                self.count(BypassReason::Hint);
+                return Step::Forward;
+            }
+            Asked::Cache(planned) => planned,
+        };
+        self.look_up(&unit, &meaning, planned, &types, now_ns, may_wait).unwrap_or_else(|reason| {
+            self.count(reason);
+            Step::Forward
+        })
+    }
+
+    fn renewed(&self, statement: &Rc<Meaning>) -> Rc<Meaning> {
+        use pgtally_cache::Reader;
+        let renewed = self.reader().renewed(statement);
+        renewed.unwrap_or_else(|| Rc::clone(statement))
+    }
+
+    fn reader(&self) -> SessionReader<'_> {
+        SessionReader { desk: &self.desk, place: &self.place, dialect: self.dialect, wanted: None }
+    }
+
+    fn count(&mut self, reason: BypassReason) {
+        self.is_counted = true;
+        self.desk.cache.totals.count_bypass(reason);
+    }
+
+    /// Serves, waits, or begins a copy; or says why not.
+    fn look_up(
+        &mut self,
+        unit: &Unit<'_>,
+        meaning: &Rc<Meaning>,
+        planned: &Planned,
+        types: &[u8],
+        now_ns: u64,
+        may_wait: bool,
+    ) -> Result<Step, BypassReason> {
+        let reads = meaning.facts.read.as_ref().map_err(|reason| *reason)?;
+        if !meaning.facts.writes.is_nothing() {
+            return Err(BypassReason::NotRead);
+        }
+        let Some(known) = self.known(now_ns)? else { return Ok(Step::Ask) };
+        if known.is_standby && planned.plan.mode == Mode::Commit {
+            return Err(BypassReason::Standby);
+        }
+        let environment = Arc::clone(&known.environment);
+        let half_timeout = known.idle_timeout.map_or(Duration::MAX, |timeout| timeout / 2);
+        let keep_alive = self.desk.cache.settings.keep_alive.min(half_timeout);
+        if u128::from(now_ns.saturating_sub(self.upstream_ns)) >= keep_alive.as_nanos() {
+            return Err(BypassReason::KeepAlive);
+        }
+        let mut bytes = mem::take(&mut self.key);
+        if !write_key(planned.plan.mode, unit, &planned.bare, types, &mut bytes) {
+            return Err(BypassReason::KeyTooLong);
+        }
+        let desk = Rc::clone(&self.desk);
+        let cache = &desk.cache;
+        let key = KeyRef { environment: &environment, bytes: &bytes };
+        if let Some(entry) = cache.store.find(key) {
+            let age = Duration::from_nanos(now_ns.saturating_sub(entry.sent_ns));
+            let is_current = cache.versions.is_current(&entry.token)
+                && (planned.plan.mode != Mode::Session || entry.sent_ns >= self.written_ns);
+            let is_fresh = age <= planned.plan.ttl;
+            let is_stale = !is_fresh && age <= planned.plan.ttl + planned.plan.stale;
+            let is_refreshed = is_current && is_stale && cache.flights.is_flying(&key.to_key());
+            if is_current && (is_fresh || is_refreshed) {
+                self.key = bytes;
+                return Ok(self.served(unit, entry, meaning, planned, types, is_stale));
+            }
+            let met = if is_current { &cache.totals.met_expired } else { &cache.totals.met_overwritten };
+            // An answer of use to another session, or while a new one is fetched, stays.
+            if !is_stale && planned.plan.mode != Mode::Session {
+                met.fetch_add(1, Ordering::Relaxed);
+                cache.store.remove(key, &entry);
+            }
+        }
+        if planned.is_refused() {
+            planned.count_lookup(false);
+            return Err(BypassReason::Refused);
+        }
+        let key = key.to_key();
+        self.key = bytes;
+        let lead = cache.flights.lead(&key);
+        if lead.is_none() && may_wait && cache.flights.is_flying(&key) {
+            return Ok(Step::Wait(key));
+        }
+        planned.count_lookup(false);
+        planned.totals.misses.fetch_add(1, Ordering::Relaxed);
+        let reads = (planned.plan.mode == Mode::Commit).then_some(reads);
+        match cache.versions.token(self.place.id, reads, &planned.tags) {
+            Some(token) => {
+                self.fill = Some(Fill {
+                    key,
+                    _lead: lead,
+                    capture: Capture::new(planned.plan.bytes_max),
+                    token,
+                    meaning: Rc::clone(meaning),
+                    sent_ns: now_ns,
+                });
+            }
+            None => drop(cache.totals.fills_overtaken.fetch_add(1, Ordering::Relaxed)),
+        }
+        self.is_counted = true;
+        Ok(Step::Forward)
+    }
+
+    /// The session's environment; `None` where it has to be asked for.
+    fn known(&mut self, now_ns: u64) -> Result<Option<&Known>, BypassReason> {
+        if self.front.as_mut().is_some_and(Front::take_change) {
+            self.environment = Environment::Unasked;
+        }
+        if let Environment::Known(known) = &self.environment
+            && now_ns.saturating_sub(known.at_ns) >= ENVIRONMENT_LIFE_NS
+        {
+            self.environment = Environment::Unasked;
+        }
+        match &self.environment {
+            Environment::Asking | Environment::Unasked => Ok(None),
+            Environment::Known(known) => Ok(Some(known)),
+            Environment::Unusable(reason) => Err(*reason),
+        }
+    }
+
+    fn served(
+        &mut self,
+        unit: &Unit<'_>,
+        entry: Arc<Entry>,
+        meaning: &Rc<Meaning>,
+        planned: &Planned,
+        types: &[u8],
+        is_stale: bool,
+    ) -> Step {
+        entry.count_hit();
+        planned.count_lookup(true);
+        planned.totals.count_hit(is_stale, entry.cost);
+        let front = self.front.as_mut();
+        let (is_simple, has_parse) = match unit {
+            Unit::Simple { .. } => {
+                let had_unnamed = front.is_some_and(Front::serve_query);
+                if had_unnamed || self.restore.is_some() {
+                    self.restore = Some(CLOSE_UNNAMED.to_vec());
+                }
+                (true, false)
+            }
+            Unit::Extended { parse: Some(parse), .. } => {
+                if let Some(front) = front {
+                    front.serve_parse(Rc::clone(meaning), types);
+                }
+                self.restore = Some(parse.message.to_vec());
+                (false, true)
+            }
+            Unit::Extended { .. } => (false, false),
+        };
+        Step::Serve(Served { entry, is_simple, has_parse })
+    }
+
+    /// Whether another session still fetches the answer; then `waker` is woken when it is there.
+    pub(super) fn follow(&self, key: &Key, waker: &Waker) -> bool {
+        self.desk.cache.flights.follow(key, waker)
+    }
+
+    /// Until when to wait for another session's answer; `waker` is woken then.
+    pub(super) fn wait_until(&self, now_ns: u64, waker: &Waker) -> u64 {
+        let wait = self.desk.cache.settings.wait;
+        let waker = waker.clone();
+        self.desk.cache.alarm.after(wait, move || waker.wake());
+        now_ns.saturating_add(u64::try_from(wait.as_nanos()).unwrap_or(u64::MAX))
+    }
+
+    /// The question to send. Only where [`Step::Ask`] said so.
+    pub(super) fn ask(&mut self) -> Vec<u8> {
+        self.environment = Environment::Asking;
+        self.sieve.expect_group();
+        environment::question()
+    }
+
+    /// Follows `chunk`, which is sent on right after this. Answers with what has to be sent in front of it.
+    pub(super) fn sent(&mut self, chunk: &[u8], now_ns: u64) -> Option<Vec<u8>> {
+        self.upstream_ns = now_ns;
+        let restore = self.restoring(chunk);
+        let Some(mut front) = self.front.take() else { return restore };
+        let was_in_transaction = front.is_in_transaction();
+        let mut reader = self.reader();
+        let followed = front.client(chunk, &self.desk.cache.versions, &mut reader);
+        let wanted = reader.wanted;
+        self.front = Some(front);
+        self.had_snapshot = self.desk.has_current_snapshot(&self.place);
+        if let Err(desync) = followed {
+            self.go_blind(desync);
+        }
+        if let Some(wanted) = wanted.filter(|_| !self.is_counted) {
+            let reason = match (&wanted.asked, self.form) {
+                (Asked::Off, _) => BypassReason::Hint,
+                (_, Some(form)) => form,
+                _ if was_in_transaction => BypassReason::InTransaction,
+                _ => BypassReason::Busy,
+            };
+            self.count(reason);
+        }
+        restore
+    }
+
+    /// What restores the unnamed statement, where `chunk` may need it. Nothing is unanswered while it is owed.
+    fn restoring(&mut self, chunk: &[u8]) -> Option<Vec<u8>> {
+        self.restore.as_ref()?;
+        let is_needed = needs_unnamed(chunk);
+        let restore = self.restore.take().filter(|_| is_needed);
+        if restore.is_some() {
+            self.sieve.expect_one();
+        }
+        restore
+    }
+
+    /// Takes answers of ours out of what the server says; `None` where all of `chunk` is for the client.
+    pub(super) fn sift(&mut self, chunk: &[u8], now_ns: u64) -> Option<Vec<u8>> {
+        if !self.sieve.is_expecting() {
+            return None;
+        }
+        let mut out = Vec::new();
+        if let Some(answer) = self.sieve.sift(chunk, &mut out) {
+            self.environment = match environment::read(&answer, now_ns) {
+                Ok(known) => Environment::Known(known),
+                Err(reason) => Environment::Unusable(reason),
+            };
+            self.upstream_ns = now_ns;
+        }
+        Some(out)
+    }
+
+    /// Follows `chunk`, which is delivered to the client right after this.
+    pub(super) fn heard(&mut self, chunk: &[u8], now_ns: u64) {
+        self.copy(chunk, now_ns);
+        let cache = Arc::clone(&self.desk.cache);
+        let Some(front) = &mut self.front else { return };
+        match front.upstream(chunk, &cache.versions) {
+            Ok(heard) => {
+                self.farewell = heard.farewell.or(self.farewell);
+                self.dialect.has_standard_strings = front.has_standard_strings();
+                if front.take_written() {
+                    self.written_ns = now_ns;
+                    // A trigger that came with a definition meanwhile may have written more than was marked.
+                    if self.had_snapshot && !self.desk.has_current_snapshot(&self.place) {
+                        cache.versions.invalidate(self.place.id, &WriteSet::everything());
+                    }
+                }
+            }
+            Err(desync) => self.go_blind(desync),
+        }
+    }
+
+    /// Copies the answer that is being fetched, and keeps it once it is complete.
+    fn copy(&mut self, chunk: &[u8], now_ns: u64) {
+        let Some(fill) = &mut self.fill else { return };
+        let totals = &self.desk.cache.totals;
+        let refused = match fill.capture.feed(chunk) {
+            Captured::Partial => return,
+            Captured::Complete => None,
+            Captured::Refused(Refused::TooLarge) => Some(&totals.fills_too_large),
+            Captured::Refused(Refused::Unexpected) => Some(&totals.fills_unexpected),
+        };
+        let Some(fill) = self.fill.take() else { return };
+        match refused {
+            Some(total) => drop(total.fetch_add(1, Ordering::Relaxed)),
+            None => self.keep(fill, now_ns),
+        }
+    }
+
+    fn keep(&self, fill: Fill, now_ns: u64) {
+        let cache = &self.desk.cache;
+        let Asked::Cache(planned) = &fill.meaning.asked else { return };
+        let Some(answer) = fill.capture.into_answer() else { return };
+        let quota = cache.quota(&self.place.database);
+        let total = if !cache.versions.is_current(&fill.token) {
+            &cache.totals.fills_overtaken
+        } else if answer.len() > planned.plan.bytes_max {
+            &cache.totals.fills_too_large
+        } else if quota.load(Ordering::Relaxed) + answer.len() as u64 > cache.quota_bytes() && cache.has_quotas() {
+            &cache.totals.fills_over_quota
+        } else {
+            let new = NewEntry {
+                answer,
+                token: fill.token,
+                mode: planned.plan.mode,
+                sent_ns: fill.sent_ns,
+                cost: Duration::from_nanos(now_ns.saturating_sub(fill.sent_ns)),
+                fingerprint: planned.fingerprint,
+                database: Arc::clone(&self.place.database),
+                tags: Arc::clone(&planned.tags),
+                quota,
+            };
+            cache.store.keep(fill.key, new);
+            &cache.totals.filled
+        };
+        total.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The session cannot be followed any more: nothing is served to it, and until it ends anything may be written.
+    fn go_blind(&mut self, desync: Desync) {
+        let Some(front) = self.front.take() else { return };
+        self.fill = None;
+        self.blind = front.into_open();
+        // In copy-both mode nothing is executed.
+        if desync != Desync::CopyBoth {
+            self.desk.cache.versions.begin(self.place.id, &WriteSet::catalog(), &mut self.blind);
+        }
+    }
+
+    /// The upstream has closed or broken the connection.
+    pub(super) fn upstream_ended(&self) {
+        let is_harmless = self.farewell.is_some_and(|state| HARMLESS_FAREWELLS.contains(&&state));
+        let has_left = self.front.as_ref().is_some_and(Front::has_left);
+        if !is_harmless && !has_left && self.front.is_some() {
+            self.desk.cache.flush_after_loss();
+        }
+    }
+}
+
+impl Drop for CachedSession {
+    fn drop(&mut self) {
+        if self.fill.is_some() {
+            self.desk.cache.totals.fills_aborted.fetch_add(1, Ordering::Relaxed);
+        }
+        let open = self.front.take().map(Front::into_open);
+        self.desk.cache.hold(mem::take(&mut self.blind));
+        self.desk.cache.hold(open.unwrap_or_default());
+    }
+}
+
+/// Whether the server has to believe of the unnamed statement what the client does, before it gets `chunk`: not where
+/// the first thing that concerns the statement ends or redefines it.
+fn needs_unnamed(chunk: &[u8]) -> bool {
+    let mut rest = chunk;
+    while let Some((&[tag, a, b, c, d], body)) = rest.split_first_chunk::<5>() {
+        match (tag, body) {
+            (frontend::QUERY, _) | (frontend::PARSE, [0, ..]) => return false,
+            (frontend::CLOSE, [b'S', 0, ..]) => return false,
+            (frontend::BIND | frontend::DESCRIBE | frontend::PARSE, []) => return true,
+            (frontend::BIND | frontend::DESCRIBE, _) => return true,
+            (b'X', _) => return false,
+            _ => {}
+        }
+        let length = (u32::from_be_bytes([a, b, c, d]) as usize).saturating_sub(4);
+        let Some(behind) = body.get(length..) else { break };
+        rest = behind;
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(tag: u8, body: &[u8]) -> Vec<u8> {
+        [&[tag][..], &u32::try_from(body.len() + 4).unwrap().to_be_bytes(), body].concat()
+    }
+
+    #[test]
+    fn the_unnamed_statement_is_restored_before_it_is_used() {
+        let check = |messages: &[(u8, &[u8])], expected: bool| {
+            let chunk: Vec<u8> = messages.iter().flat_map(|(tag, body)| message(*tag, body)).collect();
+            assert_eq!(needs_unnamed(&chunk), expected, "{messages:?}");
+        };
+        check(&[(b'Q', b"SELECT 1\0")], false);
+        check(&[(b'P', b"\0SELECT 1\0\0\0"), (b'B', b"\0\0")], false);
+        check(&[(b'C', b"S\0"), (b'S', b"")], false);
+        check(&[(b'B', b"\0\0"), (b'E', b"\0\0\0\0\0"), (b'S', b"")], true);
+        check(&[(b'P', b"s1\0SELECT 1\0\0\0"), (b'B', b"\0\0")], true);
+        check(&[(b'D', b"S\0"), (b'S', b"")], true);
+        check(&[(b'S', b"")], true);
+        check(&[(b'X', b"")], false);
+        assert!(needs_unnamed(b"B\0\0"));
+    }
+}
