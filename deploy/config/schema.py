@@ -19,6 +19,7 @@ SCHEMA = FOLDER / "pgtally.schema.json"
 VALUES_SCHEMA = FOLDER.parent / "helm" / "pgtally" / "values.schema.json"
 
 DURATION = r"[0-9]+ ?(us|ms|s|min|h)"
+SIZE = "^[0-9]+ ?(B|KiB|MiB|GiB)$"
 FACTS = re.compile(r"^(?P<kind>.+); (?:default (?P<default>.+)|(?P<unset>not set)); (?P<when>reload|restart)$")
 SETTING = re.compile(r"^(?P<off>#)?(?P<key>[a-z_]+) = (?P<value>.+)$")
 TEXT = {"type": "string", "minLength": 1}
@@ -84,6 +85,8 @@ def schema_of(kind):
         return {"anyOf": [TEXT, {"type": "array", "items": TEXT}]}
     return {
         "duration": {"type": "string", "pattern": f"^{DURATION}$"},
+        "lifetime": {"anyOf": [{"enum": ["short", "medium", "long"]}, {"type": "string", "pattern": f"^{DURATION}$"}]},
+        "size": {"type": "string", "pattern": SIZE},
         "duration or off": {"type": "string", "pattern": f"^(off|{DURATION})$"},
         "switch": {"enum": ["on", "off", True, False]},
         "factor above 1": {"anyOf": [{"type": "number", "exclusiveMinimum": 1}, TEXT]},
@@ -112,7 +115,23 @@ def config_schema():
         "type": "object",
         "additionalProperties": {"type": "object", "additionalProperties": False, "properties": own},
     }
+    sections["cache"]["properties"]["rules"] = {
+        "description": "What single statements get without a comment.",
+        "type": "object",
+        "additionalProperties": rule_schema(sections["cache"]["properties"]),
+    }
     return {"type": "object", "additionalProperties": False, "properties": sections}
+
+
+def rule_schema(cache):
+    """One rule of the cache: what it matches, and what that gets."""
+    limits = {key: cache[key] for key in ("mode", "ttl", "stale_while_revalidate", "entry_max")}
+    limits = {key: {name: fact for name, fact in facts.items() if name != "default"} for key, facts in limits.items()}
+    lists = {key: schema_of("list of names") for key in ("tables", "tags")}
+    own = {
+        "database": TEXT, "user": TEXT, "pattern": TEXT, "fingerprint": {"type": "string", "pattern": "^[0-9a-f]{16}$"},
+        "cache": schema_of("switch")}
+    return {"type": "object", "additionalProperties": False, "properties": own | lists | limits}
 
 
 def rendered():

@@ -8,6 +8,7 @@
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod definitions;
+mod serving;
 
 use pgtally::Address;
 use pgtally_throwaway::Throwaway;

@@ -101,6 +101,16 @@ impl TestProxy {
         (answer.status().as_u16(), body)
     }
 
+    /// Status and body of the answer to a `POST` of JSON.
+    #[must_use]
+    pub fn post(&self, path: &str, json: &str) -> (u16, String) {
+        let config = ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(DEADLINE));
+        let agent: ureq::Agent = config.build().into();
+        let request = agent.post(format!("http://{}{path}", self.admin)).content_type("application/json");
+        let mut answer = request.send(json).expect("an answer of the admin listener");
+        (answer.status().as_u16(), answer.body_mut().read_to_string().expect("its body"))
+    }
+
     /// The body of `GET path` while it comes.
     #[must_use]
     pub fn stream(&self, path: &str) -> ureq::BodyReader<'static> {

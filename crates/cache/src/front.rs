@@ -33,11 +33,21 @@ pub enum Forgets {
 }
 
 /// A text, as its session needs to know it.
-pub trait Statement: Clone + std::fmt::Debug {
+pub trait Statement: std::fmt::Debug {
     /// What it may change.
     fn facts(&self) -> &StatementFacts;
     /// Which prepared statements it forgets.
     fn forgets(&self) -> Option<Forgets>;
+}
+
+impl<S: Statement> Statement for std::rc::Rc<S> {
+    fn facts(&self) -> &StatementFacts {
+        S::facts(self)
+    }
+
+    fn forgets(&self) -> Option<Forgets> {
+        S::forgets(self)
+    }
 }
 
 /// Says what texts mean.
@@ -63,7 +73,7 @@ pub struct Prepared<S> {
     doubts: u32,
 }
 
-impl<S: Statement> Attachments for Followed<S> {
+impl<S: Statement + Clone> Attachments for Followed<S> {
     type Prepared = Prepared<S>;
     type Execution = Option<S>;
     type Mark = ();
@@ -82,7 +92,7 @@ pub struct Heard {
 
 /// One session.
 #[derive(Debug)]
-pub struct Front<S: Statement> {
+pub struct Front<S: Statement + Clone> {
     client: FrameReader,
     upstream: FrameReader,
     conversation: Conversation<Followed<S>>,
@@ -105,7 +115,7 @@ pub struct Front<S: Statement> {
     has_standard_strings: bool,
 }
 
-impl<S: Statement> Front<S> {
+impl<S: Statement + Clone> Front<S> {
     /// A session of `database` whose startup packet has just been sent.
     #[must_use]
     pub fn new(database: DatabaseId) -> Self {
@@ -231,8 +241,7 @@ impl<S: Statement> Front<S> {
 
     /// A group was answered without the server that defines the unnamed statement. Only while nothing is unanswered.
     pub fn serve_parse(&mut self, statement: S, types: &[u8]) {
-        let prepared =
-            Prepared { statement, types: types.into(), name_hash: UNNAMED, doubts: self.doubts };
+        let prepared = Prepared { statement, types: types.into(), name_hash: UNNAMED, doubts: self.doubts };
         // Nothing is pending, so the answer is that to this message, and neither can fail.
         let is_defined = self.conversation.parse(NameHash::UNNAMED, prepared).is_ok();
         let answered = self.conversation.answer(backend::PARSE_COMPLETE, &[]).map(drop);
@@ -320,7 +329,7 @@ enum Sent<S> {
     Unknown,
 }
 
-fn sent<S: Statement>(
+fn sent<S: Statement + Clone>(
     conversation: &mut Conversation<Followed<S>>,
     portals: &mut Portals<S>,
     frame: &Frame<'_>,

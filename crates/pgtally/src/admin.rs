@@ -23,6 +23,7 @@ use tokio::time::timeout;
 use tracing::error;
 
 use crate::api::{Asker, SCHEMA_VERSION};
+use crate::cached::views::{self, InvalidatedAnswer, Invalidation};
 use crate::catalog::{Catalogs, explain};
 use crate::config::{ConfigErrors, Reloaded};
 use crate::filter::Filter;
@@ -53,6 +54,8 @@ pub(crate) async fn serve(listener: std::net::TcpListener, state: AdminState) {
         .route("/requests", get(requests))
         .route("/requests/{key}", get(request))
         .route("/cache/explain", get(explain))
+        .route("/cache", get(cache))
+        .route("/cache/invalidate", post(invalidate))
         .route("/config", get(config))
         .route("/reload", post(reload))
         .route("/reset", post(reset))
@@ -115,6 +118,8 @@ GET  /api/v1/statements/{fp}         one statement with its histogram and latest
 GET  /api/v1/tap?filter=&all=        statements as they end, as server-sent events
 GET  /api/v1/baselines               what each route usually runs, and what it runs now
 GET  /api/v1/cache/explain?database=&sql=  what a statement reads and writes, and why it is not cached
+GET  /api/v1/cache                   what the cache holds, what it saved, why reads were not cached
+POST /api/v1/cache/invalidate        forget answers, as in {\"tags\": [\"product:42\"], \"tables\": [], \"all\": false}
 GET  /api/v1/config                  every setting with value and origin, no secrets
 POST /api/v1/deploys                 a version begins to serve, as in {\"version\": \"1.4.2\"}
 POST /api/v1/reload                  read the configuration anew
@@ -258,6 +263,29 @@ async fn reset(State(state): State<AdminState>) -> Response {
         complete: bool,
     }
     answer(state.asker.reset().await.map(|()| Reset { schema_version: SCHEMA_VERSION, complete: true }))
+}
+
+async fn cache(State(state): State<AdminState>) -> Response {
+    answer(Some(views::answer(state.asker.cache.as_deref(), state.asker.clock)))
+}
+
+async fn invalidate(
+    State(state): State<AdminState>,
+    order: Result<Json<Invalidation>, JsonRejection>,
+) -> Response {
+    let Json(order) = match order {
+        Ok(order) => order,
+        Err(rejection) => return failure(StatusCode::BAD_REQUEST, &rejection.body_text()),
+    };
+    if order.tags.is_empty() && order.tables.is_empty() && !order.all {
+        return failure(StatusCode::BAD_REQUEST, "name tags or tables, or say all");
+    }
+    let Some(cache) = &state.asker.cache else {
+        return failure(StatusCode::CONFLICT, "there is no cache: cache.enabled is off");
+    };
+    let old_entries = cache.invalidate(&order.tags, &order.tables, order.all);
+    let done = InvalidatedAnswer { schema_version: SCHEMA_VERSION, complete: true, old_entries };
+    answer(Some(done))
 }
 
 async fn config(State(state): State<AdminState>) -> Response {

@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 use crate::aggregator::{Message, Question, WarmUp};
+use crate::cached::{Cache, views};
 use crate::clock::Clock;
 use crate::filter::{Filter, Subject};
 use crate::limits::{ANSWER_TIMEOUT, FLUSH_TIMEOUT};
@@ -331,6 +332,8 @@ pub struct TimelineView {
 /// Asks a running proxy.
 #[derive(Clone)]
 pub(crate) struct Asker {
+    /// `None` without a cache.
+    pub(crate) cache: Option<Arc<Cache>>,
     pub(crate) clock: Clock,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) sink: mpsc::Sender<Message>,
@@ -460,6 +463,9 @@ impl Asker {
     pub(crate) async fn metrics(&self) -> String {
         self.flush().await;
         let _ = timeout(Duration::from_secs(1), self.ask(Question::Settle)).await;
+        if let Some(cache) = &self.cache {
+            views::publish(cache, &self.metrics);
+        }
         self.metrics.render()
     }
 

@@ -7,6 +7,7 @@
 //! Read next: `cached/session.rs` (what becomes of a chunk), `cached/desk.rs` (what a text means).
 
 mod alarm;
+pub(crate) mod command;
 mod desk;
 mod environment;
 mod relay;
@@ -131,7 +132,8 @@ impl Cache {
         }
         let cause = if is_all { &self.totals.invalidated_all } else { &self.totals.invalidated_by_order };
         cause.fetch_add(1, Ordering::Relaxed);
-        let old = self.store.entries().filter(|entry| is_all || !self.versions.is_current(&entry.token)).count();
+        let old =
+            self.store.entries().filter(|entry| is_all || !self.versions.is_current(&entry.token)).count();
         if is_all {
             self.flush();
         }

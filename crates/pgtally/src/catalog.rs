@@ -120,6 +120,11 @@ impl Catalogs {
         Self { versions, databases, wanted, loaded, numbers: AtomicU64::new(1) }
     }
 
+    /// The versions that definitions and answers are compared with.
+    pub(crate) fn versions(&self) -> Arc<Versions> {
+        Arc::clone(&self.versions)
+    }
+
     /// The definitions of the database `id`, called `name`; `None` until they are known. Then they are being loaded.
     pub(crate) fn current(&self, id: DatabaseId, name: &str) -> Option<Arc<Snapshot>> {
         let mut databases = self.databases.lock().unwrap_or_else(PoisonError::into_inner);

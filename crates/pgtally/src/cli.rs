@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 use tracing::{error, info};
 
+use crate::cached::command::{self, CacheArgs};
 use crate::captures::{self, AckArgs, BaselineArgs, DiffArgs, ReportArgs};
 use crate::config::{Config, ConfigErrors, Flag};
 use crate::demo;
@@ -39,6 +40,8 @@ enum Command {
     Ack(AckArgs),
     /// Save what captures ran as the baseline, or compare with it
     Baseline(BaselineArgs),
+    /// Show what a running pgtally's cache holds, or make it forget
+    Cache(CacheArgs),
     /// Say whether a configuration is usable, with every error at once, and print what takes effect
     CheckConfig(ServeArgs),
     /// Show pgtally at work: a throwaway PostgreSQL, a sample application with planted faults, the findings
@@ -125,6 +128,7 @@ impl ServeArgs {
 #[must_use]
 pub fn main() -> ExitCode {
     match Cli::parse().command {
+        Command::Cache(args) => command::run(args),
         Command::CheckConfig(args) => check_config(args),
         Command::Demo(args) => demo::run(args.once),
         Command::Doctor(args) => match load(args.serve) {

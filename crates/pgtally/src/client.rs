@@ -71,18 +71,42 @@ impl Client {
         path: &str,
         query: &[(&str, &str)],
     ) -> Result<ureq::http::Response<ureq::Body>, ClientError> {
-        let config = ureq::Agent::config_builder()
-            .http_status_as_error(false)
-            .timeout_connect(Some(ANSWER_TIMEOUT))
-            .timeout_recv_response(Some(ANSWER_TIMEOUT));
-        let agent: ureq::Agent = config.build().into();
-        let mut request = agent.get(format!("{}/api/v1/{path}", self.url)).query_pairs(query.iter().copied());
-        if let Some(token) = &self.token {
-            request = request.header("Authorization", format!("Bearer {token}"));
+        let request = agent().get(format!("{}/api/v1/{path}", self.url));
+        self.checked(self.signed(request.query_pairs(query.iter().copied())).call())
+    }
+
+    /// The answer of a resource.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub(crate) fn get(&self, path: &str) -> Result<Value, ClientError> {
+        read(self.call(path, &[])?)
+    }
+
+    /// The answer to an order.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub(crate) fn post(&self, path: &str, order: &Value) -> Result<Value, ClientError> {
+        let request = self.signed(agent().post(format!("{}/api/v1/{path}", self.url)));
+        let request = request.content_type("application/json");
+        read(self.checked(request.send(order.to_string()))?)
+    }
+
+    fn signed<B>(&self, request: ureq::RequestBuilder<B>) -> ureq::RequestBuilder<B> {
+        match &self.token {
+            Some(token) => request.header("Authorization", format!("Bearer {token}")),
+            None => request,
         }
+    }
+
+    fn checked(
+        &self,
+        answer: Result<ureq::http::Response<ureq::Body>, ureq::Error>,
+    ) -> Result<ureq::http::Response<ureq::Body>, ClientError> {
         let unreachable =
             |source| ClientError::Unreachable { url: self.url.clone(), source: Box::new(source) };
-        let mut answer = request.call().map_err(unreachable)?;
+        let mut answer = answer.map_err(unreachable)?;
         if answer.status().is_success() {
             return Ok(answer);
         }
@@ -92,4 +116,17 @@ impl Client {
         let words = words.and_then(|answer| Some(answer.get("error")?.as_str()?.to_owned()));
         Err(ClientError::Refused(words.unwrap_or_else(|| format!("{} answers {status}", self.url))))
     }
+}
+
+fn agent() -> ureq::Agent {
+    let config = ureq::Agent::config_builder()
+        .http_status_as_error(false)
+        .timeout_connect(Some(ANSWER_TIMEOUT))
+        .timeout_recv_response(Some(ANSWER_TIMEOUT));
+    config.build().into()
+}
+
+fn read(answer: ureq::http::Response<ureq::Body>) -> Result<Value, ClientError> {
+    serde_json::from_reader(answer.into_body().into_reader())
+        .map_err(|error| ClientError::Unreadable(error.into()))
 }

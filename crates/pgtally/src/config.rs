@@ -6,6 +6,7 @@
 
 mod address;
 mod baselines;
+mod cache;
 mod effective;
 mod findings;
 mod layers;
@@ -26,6 +27,7 @@ use pgtally_analysis::{FindingSettings, ObserverSettings};
 use self::address::url_parameter;
 pub use self::address::{parse_listen, parse_upstreams};
 pub use self::baselines::BaselineSettings;
+pub use self::cache::CacheSettings;
 pub use self::effective::Effective;
 use self::layers::Layers;
 pub use self::layers::{ConfigError, ConfigErrors};
@@ -90,6 +92,8 @@ pub struct Config {
     pub findings: FindingSettings,
     /// What routes usually run.
     pub baselines: BaselineSettings,
+    /// The cache of tagged reads.
+    pub cache: CacheSettings,
     /// How logs are written.
     pub log_format: LogFormat,
     /// What is logged: `error` to `trace`, or `off`.
@@ -292,6 +296,7 @@ impl Config {
             observer: observer_settings(layers),
             findings: findings::finding_settings(layers),
             baselines: baselines::baseline_settings(layers),
+            cache: cache::cache_settings(layers),
             log_format: layers.or("log.format", "auto", log_format),
             log_level: layers.or("log.level", "info", log_level),
             effective: Vec::new(),

@@ -12,6 +12,7 @@ mod api;
 mod auth;
 mod backlog;
 mod baselines;
+mod cached;
 mod cancel;
 mod captures;
 mod catalog;
@@ -63,11 +64,12 @@ pub use api::{
     BaselineView, BaselinesAnswer, ChangeView, FindingView, FindingsAnswer, GrowthView, RegressionView,
     RequestAnswer, RequestView, RequestsAnswer, SCHEMA_VERSION, StatementView, TimelineView, TimesView,
 };
+pub use cached::views::{CacheAnswer, EntryView, ReasonView, TagView};
 pub use config::{
-    AuthMode, AuthSettings, BaselineSettings, ClientAddrForm, ClientTls, Config, ConfigError, ConfigErrors,
-    DEFAULT_ADMIN, DEFAULT_LISTEN, DEFAULT_UPSTREAM, Effective, Flag, LogFormat, Negotiation, ProbeAccount,
-    Reloaded, Roots, Secret, SessionAttrs, SessionLimits, SocketSettings, TlsSettings, UpstreamTls,
-    parse_listen, parse_upstreams,
+    AuthMode, AuthSettings, BaselineSettings, CacheSettings, ClientAddrForm, ClientTls, Config, ConfigError,
+    ConfigErrors, DEFAULT_ADMIN, DEFAULT_LISTEN, DEFAULT_UPSTREAM, Effective, Flag, LogFormat, Negotiation,
+    ProbeAccount, Reloaded, Roots, Secret, SessionAttrs, SessionLimits, SocketSettings, TlsSettings,
+    UpstreamTls, parse_listen, parse_upstreams,
 };
 pub use handover::Inherited;
 pub use proxy::{Proxy, Running, StartError, Stopper};

@@ -398,6 +398,7 @@ mod tests {
     #[test]
     fn a_panic_in_the_analysis_blinds_its_session_and_no_other() {
         let local = Rc::new(Local {
+            desk: None,
             clock: Clock::start(),
             metrics: Arc::new(Metrics::new().unwrap()),
             observatory: Observatory::new(

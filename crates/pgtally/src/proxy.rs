@@ -19,6 +19,7 @@ use tracing::{error, info};
 use crate::admin::{self, AdminState};
 use crate::aggregator::{self, WarmUp};
 use crate::api::{Asker, FindingsAnswer, RequestsAnswer};
+use crate::cached::Cache;
 use crate::catalog::Catalogs;
 use crate::clock::Clock;
 use crate::config::{Config, ConfigErrors};
@@ -171,7 +172,10 @@ fn start_threads(
     let aggregator = aggregator::start(clock, Arc::clone(&metrics), config, messages);
     threads.push(aggregator.map_err(StartError::Thread)?);
     let taps = TapSwitch::default();
+    let catalogs = Arc::new(Catalogs::new(Arc::default()));
+    let cache = Cache::new(&config.cache, Arc::clone(&catalogs));
     let setting = Setting {
+        cache: cache.clone(),
         clock,
         metrics: Arc::clone(&metrics),
         taps: taps.clone(),
@@ -188,8 +192,10 @@ fn start_threads(
     let first = StartupSetting::first(config, clock, Arc::clone(&metrics))?;
     let (next, live) = watch::channel(Arc::new(first));
     let reloading = Reloading::new(config, next, Arc::clone(&metrics), sink.clone());
-    let asker = Asker { clock, metrics, sink, taps, workers: workers.clone() };
-    let catalogs = Arc::new(Catalogs::new(Arc::default()));
+    if let Some(cache) = cache.clone() {
+        Reloader(Arc::downgrade(&reloading)).on_reload(move |config| cache.reload(&config.cache));
+    }
+    let asker = Asker { cache: cache.clone(), clock, metrics, sink, taps, workers: workers.clone() };
     let state = AdminState {
         asker: asker.clone(),
         catalogs: Arc::clone(&catalogs),

@@ -141,7 +141,12 @@ impl Direction {
     }
 
     /// Writes `chunk` with one call and keeps what the socket did not take.
-    pub(crate) fn forward(&mut self, writer: &mut Stream, chunk: &[u8], cx: &mut Context<'_>) -> io::Result<()> {
+    pub(crate) fn forward(
+        &mut self,
+        writer: &mut Stream,
+        chunk: &[u8],
+        cx: &mut Context<'_>,
+    ) -> io::Result<()> {
         let written = match Pin::new(writer).poll_write(cx, chunk) {
             Poll::Ready(written) => written?,
             Poll::Pending => 0,

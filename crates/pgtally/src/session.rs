@@ -15,6 +15,7 @@ use tokio::time::{Instant, timeout_at};
 use tracing::{debug, info};
 
 use crate::admission::{Admitted, Limit};
+use crate::cached::{self, CachedSession};
 use crate::cancel;
 use crate::client_addr;
 use crate::lift::Lifted;
@@ -178,13 +179,28 @@ pub(crate) async fn serve(started: Box<Started>, local: Rc<Local>) {
                 upstream = Stream::Lifted(Box::new(Lifted::over(upstream, &prelude, &local.metrics)));
             }
             let mut observation = Observation::begin(ending.number, startup.as_ref(), ending.client, &local);
+            let now = local.clock.now();
+            let cached = local.desk.as_ref().map(|desk| CachedSession::begin(desk, startup.as_ref(), now.0));
             // An idle session should own next to nothing.
             drop(startup);
             if !prelude.is_empty() {
-                observation.backend(&prelude, local.clock.now());
+                observation.backend(&prelude, now);
             }
-            drop(prelude);
-            relay_reason(&relay(&mut client, &mut upstream, &mut observation, &local).await)
+            let end = match cached {
+                None => {
+                    drop(prelude);
+                    relay(&mut client, &mut upstream, &mut observation, &local).await
+                }
+                Some(mut cached) => {
+                    cached.heard(&prelude, now.0);
+                    drop(prelude);
+                    // Boxed: most proxies have no cache, and their sessions should not pay for its state.
+                    let relayed =
+                        cached::relay(&mut client, &mut upstream, &mut cached, &mut observation, &local);
+                    Box::pin(relayed).await
+                }
+            };
+            relay_reason(&end)
         }
         (Err(_), _) => Reason::ClientLost,
         (_, Err(_)) => Reason::UpstreamLost,

@@ -21,6 +21,7 @@ use tokio::task::spawn_local;
 use tokio::time::sleep;
 
 use crate::aggregator::Message;
+use crate::cached::{Cache, Desk};
 use crate::clock::Clock;
 use crate::limits::{ACCEPTED_MAX, SCRATCH_BYTES, TICK};
 use crate::lookups::SessionRow;
@@ -32,6 +33,8 @@ use crate::tap::TapSwitch;
 /// What a worker needs from the rest of the process.
 #[derive(Clone)]
 pub(crate) struct Setting {
+    /// `None` without a cache.
+    pub(crate) cache: Option<Arc<Cache>>,
     pub(crate) clock: Clock,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) observer: Option<ObserverSettings>,
@@ -41,6 +44,8 @@ pub(crate) struct Setting {
 
 /// What the sessions of one thread share.
 pub(crate) struct Local {
+    /// `None` without a cache.
+    pub(crate) desk: Option<Rc<Desk>>,
     pub(crate) clock: Clock,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) observatory: Observatory,
@@ -103,6 +108,7 @@ pub(crate) fn start(number: usize, setting: Setting) -> io::Result<(WorkerHandle
         match builder.build_local(LocalOptions::default()) {
             Ok(runtime) => {
                 let local = Rc::new(Local {
+                    desk: setting.cache.map(|cache| Rc::new(Desk::new(cache))),
                     clock: setting.clock,
                     metrics: setting.metrics,
                     observatory: Observatory::new(setting.observer, wants_tick, setting.taps),

@@ -145,8 +145,9 @@ def edge(pgtally, folder, demo):
          "-subj", "/CN=localhost", "-keyout", key, "-out", certificate], check=True, capture_output=True)
     return Serve(
         "edge", pgtally, folder, demo, RELAY__TARGET_SESSION_ATTRS="primary", PROBE__USER="postgres",
-        LIMITS__MAX_SESSIONS="1", BASELINES__WINDOW="2s",
-        BASELINES__MIN_REQUESTS="2", BASELINES__STATE_FILE=str(folder / "baselines.json"), TLS__CLIENT_TLS="allow", TLS__CERTIFICATE=str(certificate), TLS__KEY=str(key))
+        LIMITS__MAX_SESSIONS="1", BASELINES__WINDOW="2s", CACHE__ENABLED="on", INSPECT__USER="postgres",
+        BASELINES__MIN_REQUESTS="2", BASELINES__STATE_FILE=str(folder / "baselines.json"), TLS__CLIENT_TLS="allow",
+        TLS__CERTIFICATE=str(certificate), TLS__KEY=str(key))
 
 
 def gate(pgtally, folder, demo):
@@ -158,6 +159,17 @@ def gate(pgtally, folder, demo):
     users = folder / "users.txt"
     users.write_text(f'"postgres" "SCRAM-SHA-256$4096:{salt}${stored}:{server}"\n')
     return Serve("gate", pgtally, folder, demo, AUTH__MODE="terminate", AUTH__AUTH_FILE=str(users))
+
+
+# Statements that the cache serves, forgets, gives up by age, and passes on.
+CACHED = [
+    "SELECT count(*) FROM users /*pgtally_cache='ttl%3D1s%3Btags%3Duser'*/",
+    "SELECT count(*) FROM users /*pgtally_cache='ttl%3D1s%3Btags%3Duser'*/",
+    "SELECT count(*) FROM posts /* pgtally:cache tags=post */",
+    "UPDATE posts SET title = title WHERE id = 1",
+    "SELECT count(*) FROM posts /* pgtally:cache tags=post */",
+    "SELECT random() FROM posts LIMIT 1 /* pgtally:cache */",
+]
 
 
 class Load:
@@ -212,6 +224,8 @@ class Load:
         with Session(self.edge_port, tls=True) as session:
             session.query(f"SELECT count(*) FROM posts /*request_id='{time.monotonic_ns()}',route='/edge'*/")
             refused(self.edge_port)
+            for text in CACHED:
+                session.query(text)
         refused(self.gate_port)
 
     def _many_routes(self):

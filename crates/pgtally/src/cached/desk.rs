@@ -78,9 +78,11 @@ pub(super) struct Meaning {
     /// Of the snapshot it was derived from, 0 for none; and of the rules.
     snapshot: u64,
     policy: u64,
+    /// Words of its hint that mean nothing or ask for too much.
+    nonsense: u32,
 }
 
-impl Statement for Rc<Meaning> {
+impl Statement for Meaning {
     fn facts(&self) -> &StatementFacts {
         &self.facts
     }
@@ -199,6 +201,8 @@ impl Desk {
                 texts.clear();
             }
             texts.insert(text.into(), Rc::clone(&meaning));
+        } else {
+            self.cache.totals.nonsense.fetch_add(u64::from(meaning.nonsense), Ordering::Relaxed);
         }
         meaning
     }
@@ -206,7 +210,8 @@ impl Desk {
     fn derive(&self, place: &Place, text: &[u8], dialect: Dialect, numbers: (u64, u64)) -> Meaning {
         let mut scan = self.scan.borrow_mut();
         scan.scan(text, dialect, false);
-        let comments = scan.comments.iter().filter_map(|body| text.get(body.start as usize..body.end as usize));
+        let comments =
+            scan.comments.iter().filter_map(|body| text.get(body.start as usize..body.end as usize));
         let hint = Hint::read(comments, scan.comments.len() < COMMENTS_MAX);
         let shapes: Vec<Rc<Shape>> =
             scan.statements.iter().map(|statement| self.shape(text, statement, dialect)).collect();
@@ -215,12 +220,13 @@ impl Desk {
             facts = Rc::new(with_invalidations(&facts, &hint));
         }
         let first = scan.statements.first();
-        let asked = match (shapes.first(), first) {
+        let (asked, refused) = match (shapes.first(), first) {
             (Some(shape), Some(statement)) => {
                 self.asked(place, &hint, shape, statement.fingerprint, || bare(text, &scan.comments))
             }
-            _ => Asked::Unasked,
+            _ => (Asked::Unasked, 0),
         };
+        let nonsense = hint.nonsense + refused;
         let forgets = first.and_then(|statement| match statement.command {
             Command::DeallocateAll | Command::DiscardAll | Command::Discard => Some(Forgets::All),
             Command::Deallocate | Command::Prepare if shapes.len() == 1 => {
@@ -229,12 +235,15 @@ impl Desk {
             _ => None,
         });
         let may_forget = |it: &StatementScan| {
-            matches!(it.command, Command::Deallocate | Command::DeallocateAll | Command::DiscardAll | Command::Prepare)
+            matches!(
+                it.command,
+                Command::Deallocate | Command::DeallocateAll | Command::DiscardAll | Command::Prepare
+            )
         };
         let forgets = forgets
             .or_else(|| (shapes.len() > 1 && scan.statements.iter().any(may_forget)).then_some(Forgets::All));
         let (snapshot, policy) = numbers;
-        Meaning { text: text.into(), facts, forgets, asked, snapshot, policy }
+        Meaning { text: text.into(), facts, forgets, asked, snapshot, policy, nonsense }
     }
 
     fn asked(
@@ -244,7 +253,7 @@ impl Desk {
         shape: &Shape,
         fingerprint: Fingerprint,
         bare: impl FnOnce() -> Option<Box<[u8]>>,
-    ) -> Asked {
+    ) -> (Asked, u32) {
         let subject = Subject {
             database: &place.database,
             user: &place.user,
@@ -253,21 +262,20 @@ impl Desk {
             tables: &shape.access.reads,
         };
         let (decision, refused) = self.cache.policy().decide(hint, &subject);
-        let nonsense = hint.nonsense + refused;
-        if nonsense > 0 {
-            self.cache.totals.nonsense.fetch_add(u64::from(nonsense), Ordering::Relaxed);
-        }
-        match decision {
+        let asked = match decision {
             Decision::Unasked => Asked::Unasked,
             Decision::Off => Asked::Off,
-            Decision::Cache(plan) => {
-                let Some(bare) = bare() else { return Asked::Off };
-                let tags: Arc<[Box<str>]> = plan.tags.clone().into();
-                let totals = self.cache.totals.of_tag(&tags);
-                let (lookups, hits) = (Cell::new(0), Cell::new(0));
-                Asked::Cache(Planned { plan, bare, fingerprint, tags, totals, lookups, hits })
-            }
-        }
+            Decision::Cache(plan) => match bare() {
+                None => Asked::Off,
+                Some(bare) => {
+                    let tags: Arc<[Box<str>]> = plan.tags.clone().into();
+                    let totals = self.cache.totals.of_tag(&tags);
+                    let (lookups, hits) = (Cell::new(0), Cell::new(0));
+                    Asked::Cache(Planned { plan, bare, fingerprint, tags, totals, lookups, hits })
+                }
+            },
+        };
+        (asked, refused)
     }
 
     fn shape(&self, text: &[u8], statement: &StatementScan, dialect: Dialect) -> Rc<Shape> {
@@ -392,6 +400,7 @@ impl Reader<Rc<Meaning>> for SessionReader<'_> {
                 asked: Asked::Unasked,
                 snapshot: u64::MAX,
                 policy: u64::MAX,
+                nonsense: 0,
             })
         } else {
             self.desk.read(self.place, text.bytes, self.dialect)

@@ -29,7 +29,8 @@ pub(crate) async fn relay(
     local: &Local,
 ) -> RelayEnd {
     let (to_upstream, to_client) = (Direction::default(), Direction::default());
-    let mut relay = Relay { client, upstream, session, observation, local, to_upstream, to_client, held: None };
+    let mut relay =
+        Relay { client, upstream, session, observation, local, to_upstream, to_client, held: None };
     let end = poll_fn(|cx| relay.poll(cx)).await;
     if matches!(end, RelayEnd::UpstreamClosed | RelayEnd::UpstreamLost(_)) {
         relay.session.upstream_ended();

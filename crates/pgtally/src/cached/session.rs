@@ -147,10 +147,11 @@ impl CachedSession {
         let desk = Rc::clone(&self.desk);
         desk.refresh(&self.place, now_ns);
         let Some(front) = &mut self.front else { return Step::Forward };
-        let is_possible = matches!(chunk.first(), Some(&(frontend::QUERY | frontend::PARSE | frontend::BIND)))
-            && front.is_quiet()
-            && self.fill.is_none()
-            && !self.sieve.is_expecting();
+        let is_possible =
+            matches!(chunk.first(), Some(&(frontend::QUERY | frontend::PARSE | frontend::BIND)))
+                && front.is_quiet()
+                && self.fill.is_none()
+                && !self.sieve.is_expecting();
         if !is_possible {
             return Step::Forward;
         }
@@ -360,6 +361,9 @@ impl CachedSession {
     /// Follows `chunk`, which is sent on right after this. Answers with what has to be sent in front of it.
     pub(super) fn sent(&mut self, chunk: &[u8], now_ns: u64) -> Option<Vec<u8>> {
         self.upstream_ns = now_ns;
+        // Again, as nothing may have been decided on this chunk: what is marked must follow from what is defined now.
+        self.desk.refresh(&self.place, now_ns);
+        let (is_counted, form) = (mem::take(&mut self.is_counted), self.form.take());
         let restore = self.restoring(chunk);
         let Some(mut front) = self.front.take() else { return restore };
         let was_in_transaction = front.is_in_transaction();
@@ -371,14 +375,14 @@ impl CachedSession {
         if let Err(desync) = followed {
             self.go_blind(desync);
         }
-        if let Some(wanted) = wanted.filter(|_| !self.is_counted) {
-            let reason = match (&wanted.asked, self.form) {
+        if let Some(wanted) = wanted.filter(|_| !is_counted) {
+            let reason = match (&wanted.asked, form) {
                 (Asked::Off, _) => BypassReason::Hint,
                 (_, Some(form)) => form,
                 _ if was_in_transaction => BypassReason::InTransaction,
                 _ => BypassReason::Busy,
             };
-            self.count(reason);
+            self.desk.cache.totals.count_bypass(reason);
         }
         restore
     }
@@ -411,7 +415,7 @@ impl CachedSession {
     }
 
     /// Follows `chunk`, which is delivered to the client right after this.
-    pub(super) fn heard(&mut self, chunk: &[u8], now_ns: u64) {
+    pub(crate) fn heard(&mut self, chunk: &[u8], now_ns: u64) {
         self.copy(chunk, now_ns);
         let cache = Arc::clone(&self.desk.cache);
         let Some(front) = &mut self.front else { return };
@@ -457,7 +461,9 @@ impl CachedSession {
             &cache.totals.fills_overtaken
         } else if answer.len() > planned.plan.bytes_max {
             &cache.totals.fills_too_large
-        } else if quota.load(Ordering::Relaxed) + answer.len() as u64 > cache.quota_bytes() && cache.has_quotas() {
+        } else if quota.load(Ordering::Relaxed) + answer.len() as u64 > cache.quota_bytes()
+            && cache.has_quotas()
+        {
             &cache.totals.fills_over_quota
         } else {
             let new = NewEntry {

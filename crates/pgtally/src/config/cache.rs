@@ -57,10 +57,10 @@ pub(super) fn cache_settings(layers: &mut Layers) -> CacheSettings {
 fn rule(layers: &mut Layers, name: &str, path: &str, all: &Limits) -> Rule {
     let text = |layers: &mut Layers, name: &str| layers.one_of(path, name, some_text).map(Into::into);
     let words = |layers: &mut Layers, name: &str, is_fine: fn(&str) -> Result<Box<str>, String>| {
-        let list = layers.one_of(path, name, |text| {
-            text.split(',').map(str::trim).filter(|word| !word.is_empty()).map(is_fine).collect()
-        });
-        list.unwrap_or_default()
+        let path = format!("{path}.{name}");
+        // Only what was written is shown of rules.
+        let is_written = !layers.texts(&path).is_empty();
+        is_written.then(|| layers.list(&path, is_fine)).flatten().unwrap_or_default()
     };
     Rule {
         name: name.into(),

@@ -7,8 +7,8 @@ use std::fmt;
 
 use super::layers::DEFAULT;
 
-/// What the paths of settings for single routes begin with.
-const ROUTES: &str = "findings.routes.";
+/// What the paths of settings for single routes, and for rules of the cache, begin with: names follow.
+const NAMED: [&str; 2] = ["cache.rules.", "findings.routes."];
 /// What stands in the place of a secret.
 const MASK: &str = "***";
 
@@ -83,10 +83,10 @@ fn quoted(text: &str) -> String {
     quoted
 }
 
-/// A path as TOML's dotted key: names of routes, which may hold anything, are quoted.
+/// A path as TOML's dotted key: names of routes and rules, which may hold anything, are quoted.
 fn key(path: &str) -> String {
-    let route = path.strip_prefix(ROUTES).and_then(|rest| rest.rsplit_once('.'));
-    route.map_or_else(|| path.to_owned(), |(route, name)| format!("{ROUTES}{}.{name}", quoted(route)))
+    let named = NAMED.iter().find_map(|prefix| Some((prefix, path.strip_prefix(prefix)?.rsplit_once('.')?)));
+    named.map_or_else(|| path.to_owned(), |(prefix, (name, key))| format!("{prefix}{}.{key}", quoted(name)))
 }
 
 /// A URL without the password in front of its host or among its parameters; any other text as it is.

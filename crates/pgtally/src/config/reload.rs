@@ -5,11 +5,17 @@
 
 use serde::Serialize;
 
-use super::{BaselineSettings, Config, ConfigErrors, Effective, contradictions};
+use super::{BaselineSettings, CacheSettings, Config, ConfigErrors, Effective, contradictions};
 
 /// Settings that count from the next start on.
-const RESTART_ONLY: [&str; 8] = [
+const RESTART_ONLY: [&str; 14] = [
     "admin.listen",
+    "cache.ambiguous_hold",
+    "cache.capacity",
+    "cache.database_share",
+    "cache.enabled",
+    "cache.keep_alive",
+    "cache.wait",
     "baselines.state_file",
     "log.format",
     "relay.analysis",
@@ -50,6 +56,7 @@ impl Config {
         let mut reloaded = Reloaded::default();
         let mut merged = Self {
             admin: self.admin,
+            cache: CacheSettings { policy: new.cache.policy.clone(), ..self.cache.clone() },
             baselines: BaselineSettings { state_file: self.baselines.state_file.clone(), ..new.baselines },
             is_analysis_on: self.is_analysis_on,
             listen: self.listen.clone(),
