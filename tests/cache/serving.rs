@@ -253,7 +253,8 @@ fn a_swallowed_parse_is_there_when_it_is_bound() {
     for (name, question) in script {
         assert_eq!(ask(&mut client, &question), ask(&mut direct, &question), "{name}");
     }
-    assert!(world.hits() >= 6.0);
+    // Both forms twice, and once more before what nobody has defined may have written anything.
+    assert!(world.hits() >= 5.0, "{}", world.hits());
 }
 
 #[test]
@@ -346,31 +347,30 @@ fn one_session_asks_and_the_others_wait() {
 fn an_answer_beyond_its_lifetime_serves_while_a_new_one_is_fetched() {
     let world = World::new(&[
         ("cache.mode", "ttl"),
-        ("cache.ttl", "200ms"),
+        ("cache.ttl", "1s"),
         ("cache.stale_while_revalidate", "1h"),
-        ("cache.wait", "0s"),
+        ("cache.wait", "off"),
     ]);
-    let (mut first, mut second) = (world.client(), world.client());
-    let slow = cached(
-        "SELECT count(*) FROM products a, products b, products c, products d, products e \
-         WHERE a.id + b.id = c.id AND e.id < 20",
-    );
-    world.warm(&mut first, &slow);
-    world.warm(&mut second, &slow);
-    std::thread::sleep(Duration::from_millis(250));
-    first.send(&slow);
-    // The first one's question has left the proxy, and the server takes its time.
-    wait_for("the question", || {
-        let (mut direct, text) = (
-            world.direct(),
-            "SELECT 1 FROM pg_stat_activity WHERE state = 'active' AND query LIKE '%products e%' AND pid <> pg_backend_pid()",
-        );
-        ask(&mut direct, &frontend::query(text)).iter().any(|frame| frame.tag == b'D').then_some(())
+    let (mut first, mut second, mut direct) = (world.client(), world.client(), world.direct());
+    let question = cached(COUNT);
+    world.warm(&mut first, &question);
+    world.warm(&mut second, &question);
+    // Its lifetime has to pass.
+    std::thread::sleep(Duration::from_millis(1_100));
+    for text in ["BEGIN", "INSERT INTO products VALUES (101)", "LOCK TABLE products"] {
+        ask(&mut direct, &frontend::query(text));
+    }
+    first.send(&question);
+    let waiting = frontend::query("SELECT 1 FROM pg_locks WHERE NOT granted");
+    let mut watcher = world.direct();
+    wait_for("the question at the server", || {
+        ask(&mut watcher, &waiting).iter().any(|frame| frame.tag == b'D').then_some(())
     });
-    ask(&mut second, &slow);
-    first.frames_until_ready();
-    let cache = world.proxy.json("/api/v1/cache");
-    assert!(cache["tags"][0]["stale"].as_u64().unwrap() >= 1, "{cache}");
+    assert_eq!(cell(&ask(&mut second, &question)), "100");
+    ask(&mut direct, &frontend::query("COMMIT"));
+    assert_eq!(cell(&first.frames_until_ready()), "101");
+    assert_eq!(cell(&ask(&mut second, &question)), "101");
+    assert_eq!(world.proxy.json("/api/v1/cache")["tags"][0]["stale"], 1);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use pgtally_fingerprint::Fingerprint;
 use regex::Regex;
 
 use super::layers::Layers;
-use super::values::{duration, some_text, switch};
+use super::values::{duration, optional_duration, some_text, switch};
 
 /// Smallest store that can hold something.
 const CAPACITY_BYTES_MIN: u64 = 64 * 1024;
@@ -38,7 +38,7 @@ pub(super) fn cache_settings(layers: &mut Layers) -> CacheSettings {
     let limits = Limits {
         mode: layers.or("cache.mode", "commit", mode),
         ttl: layers.or("cache.ttl", "medium", ttl),
-        stale: layers.or("cache.stale_while_revalidate", "0s", duration),
+        stale: layers.or("cache.stale_while_revalidate", "off", span),
         bytes_max: layers.or("cache.entry_max", "1MiB", bytes).try_into().unwrap_or(usize::MAX),
     };
     let rules = layers.tables_under("cache.rules");
@@ -48,7 +48,7 @@ pub(super) fn cache_settings(layers: &mut Layers) -> CacheSettings {
         policy: Policy { are_hints_on, limits, rules },
         capacity_bytes: layers.or("cache.capacity", "64MiB", capacity),
         database_share: layers.or("cache.database_share", "100", percent),
-        wait: layers.or("cache.wait", "50ms", duration),
+        wait: layers.or("cache.wait", "50ms", span),
         keep_alive: layers.or("cache.keep_alive", "30s", duration),
         ambiguous_hold: layers.or("cache.ambiguous_hold", "60s", duration),
     }
@@ -73,13 +73,18 @@ fn rule(layers: &mut Layers, name: &str, path: &str, all: &Limits) -> Rule {
         limits: Limits {
             mode: layers.one_of(path, "mode", mode).unwrap_or(all.mode),
             ttl: layers.one_of(path, "ttl", ttl).unwrap_or(all.ttl),
-            stale: layers.one_of(path, "stale_while_revalidate", duration).unwrap_or(all.stale),
+            stale: layers.one_of(path, "stale_while_revalidate", span).unwrap_or(all.stale),
             bytes_max: layers
                 .one_of(path, "entry_max", bytes)
                 .map_or(all.bytes_max, |bytes| bytes.try_into().unwrap_or(usize::MAX)),
         },
         tags: words(layers, "tags", tag),
     }
+}
+
+/// A time that may be none.
+fn span(text: &str) -> Result<Duration, String> {
+    Ok(optional_duration(text)?.unwrap_or_default())
 }
 
 fn mode(text: &str) -> Result<Mode, String> {
