@@ -56,11 +56,15 @@ has_php_libraries() {
         require_once "Doctrine/ORM/autoload.php"; exit(extension_loaded("pdo_pgsql") ? 0 : 1);' >/dev/null 2>&1
 }
 
-# The packages of Debian that are missing for the named needs: build, openssl, postgresql, prometheus,
-# python, node, ruby, php, libpq, java, tracers, peers.
+# The packages of Debian that are missing for the named needs: browser, build, openssl, postgresql, prometheus,
+# python, node, ruby, php, libpq, java, tracers, peers, terminal.
 missing_packages() {
     for need in "$@"; do
         case $need in
+            browser)
+                command -v chromium >/dev/null || echo chromium
+                [ -d /usr/share/fonts/truetype/dejavu ] || echo fonts-dejavu-core
+                ;;
             build)
                 command -v cc >/dev/null && command -v make >/dev/null || echo build-essential
                 has_libclang || echo libclang-dev
@@ -77,6 +81,7 @@ missing_packages() {
                 command -v npm >/dev/null || echo npm
                 ;;
             ruby) has_ruby_libraries || echo ruby-activerecord ruby-pg ruby-sequel ;;
+            terminal) command -v tmux >/dev/null || echo tmux ;;
             php)
                 has_php_libraries ||
                     echo php-cli php-pgsql php-illuminate-database php-illuminate-pagination php-doctrine-orm

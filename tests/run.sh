@@ -192,6 +192,14 @@ test_costs() {
     fi
 }
 
+# The web page in a real browser.
+# shellcheck disable=SC2046
+test_web() {
+    say "web page"
+    run_part web everything env NODE_PATH="$CACHE/web/node_modules" node tests/web/run.mjs "$PGTALLY" "$(command -v chromium)"
+    add $(last_line_numbers)
+}
+
 install_python() {
     rm -rf "$CACHE/venv"
     python3 -m venv "$CACHE/venv" || return 1
@@ -226,6 +234,14 @@ install_suites() {
     cp tests/drivers/suites.txt "$CACHE/suites/installed.txt"
 }
 
+install_web() {
+    rm -rf "$CACHE/web"
+    mkdir -p "$CACHE/web" || return 1
+    cp tests/web/package.json tests/web/package-lock.json "$CACHE/web/" || return 1
+    (cd "$CACHE/web" && npm ci --silent --ignore-scripts --no-fund --no-audit) || return 1
+    cp tests/web/package-lock.json "$CACHE/web/installed.json"
+}
+
 tool_pins() {
     cat grafana/requirements.txt tests/operations/requirements.txt tests/operations/package-lock.json
 }
@@ -249,6 +265,10 @@ install_packages() {
     if ! node_pins | cmp -s - "$CACHE/node/installed.txt"; then
         say "installing the Node applications' packages"
         install_node || give_up "npm could not install tests/drivers/node/package.json"
+    fi
+    if ! cmp -s tests/web/package-lock.json "$CACHE/web/installed.json"; then
+        say "installing what drives a browser"
+        install_web || give_up "npm could not install tests/web/package.json"
     fi
     if ! tool_pins | cmp -s - "$CACHE/tools/installed.txt"; then
         say "installing what checks dashboards and deployment"
@@ -276,7 +296,7 @@ find_postgresql_18() {
 
 mkdir -p "$LOGS" || exit 1
 require_cargo
-install_needs build openssl postgresql prometheus python node libpq java tracers
+install_needs build openssl postgresql prometheus python node libpq java tracers browser terminal
 (install_needs ruby php) || say "going on without the libraries of Ruby and PHP"
 install_packages
 find_postgresql_18
@@ -305,6 +325,7 @@ if [ "$part_status" -eq 0 ]; then
     test_monitoring
     test_deployment
     test_costs
+    test_web
 else
     add 0 1
 fi

@@ -34,13 +34,19 @@ use crate::live::{Live, StartupSetting};
 use crate::lookups::{Listing, Order};
 use crate::reload::{ReloadError, Reloading};
 use crate::socket::Stream;
+use crate::web;
+use crate::web::login::{CookieKey, has_cookie};
 
 /// What the handlers need.
 #[derive(Clone)]
 pub(crate) struct AdminState {
     pub(crate) asker: Asker,
     pub(crate) catalogs: Arc<Catalogs>,
+    /// `None` when the system has no randomness: then nobody can log in.
+    pub(crate) cookie_key: Option<Arc<CookieKey>>,
     pub(crate) is_draining: Arc<AtomicBool>,
+    /// Where clients connect, as they would write it.
+    pub(crate) listen: Arc<str>,
     pub(crate) live: Live,
     pub(crate) reloading: Arc<Reloading>,
 }
@@ -51,6 +57,7 @@ pub(crate) async fn serve(listener: std::net::TcpListener, state: AdminState) {
         .route("/baselines", get(baselines))
         .route("/deploys", post(deploys))
         .route("/findings", get(lists::findings))
+        .route("/health", get(web::health_answer))
         .route("/requests", get(requests))
         .route("/requests/{key}", get(request))
         .route("/cache/explain", get(explain))
@@ -64,14 +71,15 @@ pub(crate) async fn serve(listener: std::net::TcpListener, state: AdminState) {
         .route("/statements", get(lists::statements))
         .route("/statements/{fingerprint}", get(lists::statement))
         .route("/tap", get(lists::tap))
-        .fallback(async || failure(StatusCode::NOT_FOUND, "no such resource; GET / lists all"))
+        .fallback(async || failure(StatusCode::NOT_FOUND, "no such resource; GET /api lists all"))
         .layer(middleware::from_fn_with_state(state.clone(), admit));
     let routes = Router::new()
-        .route("/", get(index))
+        .route("/api", get(async || INDEX))
         .route("/livez", get(async || "ok\n"))
         .route("/metrics", get(metrics))
         .route("/readyz", get(ready))
         .nest("/api/v1", api)
+        .merge(web::router(&state))
         .layer(middleware::map_response(async |mut response: Response| {
             response.headers_mut().extend(safe_headers());
             response
@@ -105,6 +113,7 @@ const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; st
 
 const INDEX: &str = "pgtally
 
+GET  /                               the web page
 GET  /metrics                        Prometheus metrics
 GET  /livez                          the process lives
 GET  /readyz                         ready for sessions
@@ -120,23 +129,21 @@ GET  /api/v1/baselines               what each route usually runs, and what it r
 GET  /api/v1/cache/explain?database=&sql=  what a statement reads and writes, and why it is not cached
 GET  /api/v1/cache                   what the cache holds, what it saved, why reads were not cached
 POST /api/v1/cache/invalidate        forget answers, as in {\"tags\": [\"product:42\"], \"tables\": [], \"all\": false}
+GET  /api/v1/health                  sessions and statements, in numbers
 GET  /api/v1/config                  every setting with value and origin, no secrets
 POST /api/v1/deploys                 a version begins to serve, as in {\"version\": \"1.4.2\"}
 POST /api/v1/reload                  read the configuration anew
 POST /api/v1/reset                   forget findings and requests, keep counters
 ";
 
-async fn index() -> &'static str {
-    INDEX
-}
-
 /// Lets API calls through, or not.
 async fn admit(State(state): State<AdminState>, request: Request, next: Next) -> Response {
     let headers = request.headers();
     let token = state.live.borrow().admin_token.clone();
     let refusal = match &token {
-        Some(token) => (!has_token(headers, token.reveal()))
-            .then_some((StatusCode::UNAUTHORIZED, "this needs the admin token: Authorization: Bearer …")),
+        Some(token) => (!has_token(headers, token.reveal())
+            && (!has_cookie(&state, headers, token.reveal()) || is_of_other_page(headers)))
+        .then_some((StatusCode::UNAUTHORIZED, "this needs the admin token: Authorization: Bearer …")),
         None if !is_local_name(headers) => {
             Some((StatusCode::FORBIDDEN, "address the admin listener by its IP address or as localhost"))
         }
@@ -157,7 +164,7 @@ fn has_token(headers: &HeaderMap, token: &str) -> bool {
     given.iter().zip(token.as_bytes()).fold(0, |differences, (one, two)| differences | (one ^ two)) == 0
 }
 
-fn is_local_name(headers: &HeaderMap) -> bool {
+pub(crate) fn is_local_name(headers: &HeaderMap) -> bool {
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
     let name = match host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
         Some((address, _)) => address,
@@ -167,10 +174,12 @@ fn is_local_name(headers: &HeaderMap) -> bool {
 }
 
 /// Whether a browser asks for a page that did not come from here. Programs send no `Origin`.
-fn is_of_other_page(headers: &HeaderMap) -> bool {
+pub(crate) fn is_of_other_page(headers: &HeaderMap) -> bool {
     let Some(origin) = headers.get(header::ORIGIN) else { return false };
     let host = headers.get(header::HOST).map(HeaderValue::as_bytes);
-    origin.as_bytes().strip_prefix(b"http://") != host
+    let name = origin.as_bytes();
+    // Something in front may speak TLS to the browser.
+    name.strip_prefix(b"http://").or_else(|| name.strip_prefix(b"https://")) != host
 }
 
 async fn baselines(State(state): State<AdminState>) -> Response {

@@ -22,6 +22,7 @@ use crate::run::{self, RunArgs};
 use crate::security::check_certificates;
 use crate::signals;
 use crate::tap::{self, command::TapArgs};
+use crate::top::{self, TopArgs};
 
 /// Exit code of a bad configuration (`EX_USAGE` of sysexits.h).
 const EXIT_CONFIG: u8 = 64;
@@ -58,6 +59,8 @@ enum Command {
     Serve(ServeArgs),
     /// Print what a running pgtally sees, one statement a line, as JSON
     Tap(TapArgs),
+    /// Watch a running pgtally: findings, routes, statements, sessions
+    Top(TopArgs),
 }
 
 #[derive(Debug, Args)]
@@ -142,6 +145,7 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run::run(&args),
         Command::Serve(args) => serve(args),
         Command::Tap(args) => tap::command::run(&args),
+        Command::Top(args) => top::run(&args),
     }
 }
 

@@ -11,6 +11,8 @@ use crate::config::DEFAULT_ADMIN;
 
 /// Time an answer may take.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+/// Bytes of an answer at most: a list of a thousand findings with long statements.
+const ANSWER_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
 /// Where the running pgtally is, on the command line.
 #[derive(Clone, Debug, Args)]
@@ -54,6 +56,14 @@ impl Client {
         &self.url
     }
 
+    /// The JSON of a resource below `/api/v1`.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub(crate) fn get(&self, path: &str, query: &[(&str, &str)]) -> Result<Value, ClientError> {
+        read(self.call(path, query, Some(ANSWER_TIMEOUT))?)
+    }
+
     /// The lines of a resource that does not end.
     ///
     /// # Errors
@@ -63,24 +73,17 @@ impl Client {
         path: &str,
         query: &[(&str, &str)],
     ) -> Result<impl BufRead + use<>, ClientError> {
-        Ok(std::io::BufReader::new(self.call(path, query)?.into_body().into_reader()))
+        Ok(std::io::BufReader::new(self.call(path, query, None)?.into_body().into_reader()))
     }
 
     fn call(
         &self,
         path: &str,
         query: &[(&str, &str)],
+        timeout: Option<Duration>,
     ) -> Result<ureq::http::Response<ureq::Body>, ClientError> {
-        let request = agent().get(format!("{}/api/v1/{path}", self.url));
+        let request = agent(timeout).get(format!("{}/api/v1/{path}", self.url));
         self.checked(self.signed(request.query_pairs(query.iter().copied())).call())
-    }
-
-    /// The answer of a resource.
-    ///
-    /// # Errors
-    /// When there is none.
-    pub(crate) fn get(&self, path: &str) -> Result<Value, ClientError> {
-        read(self.call(path, &[])?)
     }
 
     /// The answer to an order.
@@ -88,7 +91,7 @@ impl Client {
     /// # Errors
     /// When there is none.
     pub(crate) fn post(&self, path: &str, order: &Value) -> Result<Value, ClientError> {
-        let request = self.signed(agent().post(format!("{}/api/v1/{path}", self.url)));
+        let request = self.signed(agent(Some(ANSWER_TIMEOUT)).post(format!("{}/api/v1/{path}", self.url)));
         let request = request.content_type("application/json");
         read(self.checked(request.send(order.to_string()))?)
     }
@@ -118,15 +121,17 @@ impl Client {
     }
 }
 
-fn agent() -> ureq::Agent {
+fn agent(timeout: Option<Duration>) -> ureq::Agent {
     let config = ureq::Agent::config_builder()
         .http_status_as_error(false)
         .timeout_connect(Some(ANSWER_TIMEOUT))
-        .timeout_recv_response(Some(ANSWER_TIMEOUT));
+        .timeout_recv_response(Some(ANSWER_TIMEOUT))
+        .timeout_global(timeout);
     config.build().into()
 }
 
-fn read(answer: ureq::http::Response<ureq::Body>) -> Result<Value, ClientError> {
-    serde_json::from_reader(answer.into_body().into_reader())
-        .map_err(|error| ClientError::Unreadable(error.into()))
+fn read(mut answer: ureq::http::Response<ureq::Body>) -> Result<Value, ClientError> {
+    let body = answer.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_vec();
+    let body = body.map_err(|error| ClientError::Unreadable(error.into_io()))?;
+    serde_json::from_slice(&body).map_err(|error| ClientError::Unreadable(error.into()))
 }

@@ -56,8 +56,10 @@ mod socket;
 mod startup;
 mod tap;
 mod tls;
+mod top;
 mod totals;
 mod upstreams;
+mod web;
 mod worker;
 
 pub use api::{

@@ -49,6 +49,26 @@ pub(crate) enum Order {
     Wasted,
 }
 
+impl Order {
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Calls => "calls",
+            Self::Duration => "duration",
+            Self::Errors => "errors",
+            Self::Latest => "latest",
+            Self::Mean => "mean",
+            Self::P95 => "p95",
+            Self::Queries => "queries",
+            Self::Requests => "requests",
+            Self::Rows => "rows",
+            Self::Severity => "severity",
+            Self::Similar => "similar",
+            Self::Total => "total",
+            Self::Wasted => "wasted",
+        }
+    }
+}
+
 /// A question about a list, for the aggregator.
 pub(crate) enum Lookup {
     Requests {

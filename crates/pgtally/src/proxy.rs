@@ -33,6 +33,7 @@ use crate::reload::{Reloader, Reloading};
 use crate::security::certificates;
 use crate::socket::Address;
 use crate::tap::TapSwitch;
+use crate::web::login::CookieKey;
 use crate::worker::{self, Setting, WorkerHandle};
 
 /// How often a drain looks whether the last session is gone.
@@ -199,7 +200,9 @@ fn start_threads(
     let state = AdminState {
         asker: asker.clone(),
         catalogs: Arc::clone(&catalogs),
+        cookie_key: CookieKey::generate().map(Arc::new),
         is_draining: Arc::clone(&is_draining),
+        listen: shown(&listen_addrs),
         live: live.clone(),
         reloading: Arc::clone(&reloading),
     };
@@ -220,6 +223,18 @@ fn start_threads(
         stop,
         threads,
     })
+}
+
+/// The first listener that has a port, as a client on this machine would write it.
+fn shown(addresses: &[Address]) -> Arc<str> {
+    let with_port = addresses.iter().find_map(|address| match address {
+        Address::Tcp(host, port) if ["0.0.0.0", "::", "[::]"].contains(&host.as_str()) => {
+            Some(format!("localhost:{port}"))
+        }
+        Address::Tcp(..) => Some(address.to_string()),
+        Address::Unix(_) => None,
+    });
+    with_port.or_else(|| addresses.first().map(ToString::to_string)).unwrap_or_default().into()
 }
 
 /// How far a proxy is asked to stop.

@@ -50,7 +50,7 @@ pub fn text(findings: &[FindingView]) -> String {
 }
 
 /// What users call it: an N+1 only when it is proven.
-fn label(finding: &FindingView) -> &'static str {
+pub(crate) fn label(finding: &FindingView) -> &'static str {
     match (finding.kind, finding.confidence) {
         ("chatty_request", _) => "chatty",
         ("count_then_select", _) => "count+select",
@@ -84,7 +84,7 @@ fn statement(finding: &FindingView) -> String {
 }
 
 /// Verb and first table of a statement: `SELECT customers`.
-fn summary(statement: Option<&str>) -> String {
+pub(crate) fn summary(statement: Option<&str>) -> String {
     let Some(statement) = statement else { return "(text no longer kept)".into() };
     let words: Vec<&str> = statement.split_whitespace().collect();
     let verb = words.first().copied().unwrap_or_default();

@@ -18,6 +18,8 @@ use crate::lookups::{Listing, Order};
 pub(crate) struct ListQuery {
     #[serde(default)]
     pub(crate) filter: String,
+    /// Of lists of requests: only of this route.
+    pub(crate) route: Option<String>,
     pub(crate) sort: Option<Order>,
     #[serde(default)]
     pub(crate) offset: usize,

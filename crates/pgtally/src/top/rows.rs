@@ -1,0 +1,162 @@
+//! Rows of answers. Every text is made visible first: a terminal obeys what it is sent.
+
+use serde_json::Value;
+
+use super::model::View;
+use crate::web::text::{milliseconds, moment, number, short, visible};
+
+/// Characters of a text in a list; the terminal cuts it to its width.
+const CELL_CHARS: usize = 300;
+
+/// One line of a list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Row {
+    pub(super) cells: Vec<String>,
+    /// How bad it is, for colours: `critical`, `warning`, or nothing.
+    pub(super) severity: &'static str,
+    /// All that is known, name by name.
+    pub(super) detail: Vec<(String, String)>,
+    /// What `c` copies.
+    pub(super) copy: String,
+}
+
+/// Headings of a view with the width of each; 0 takes what is left.
+pub(super) const fn columns(view: View) -> &'static [(&'static str, u16)] {
+    match view {
+        View::Findings => {
+            &[("WHAT", 17), ("N", 6), ("WASTED", 8), ("REQ", 6), ("ROUTE", 24), ("STATEMENT", 0)]
+        }
+        View::Routes => &[
+            ("ROUTE", 0),
+            ("REQ", 8),
+            ("Q P50", 6),
+            ("Q P95", 6),
+            ("SIMILAR", 7),
+            ("DB P95", 8),
+            ("P95", 8),
+            ("ERRORS", 6),
+            ("FINDINGS", 8),
+        ],
+        View::Statements => &[
+            ("SHARE", 7),
+            ("CALLS", 9),
+            ("MEAN", 8),
+            ("P95", 8),
+            ("MAX", 8),
+            ("ERRORS", 6),
+            ("LAST", 8),
+            ("STATEMENT", 0),
+        ],
+        View::Sessions => &[
+            ("SESSION", 8),
+            ("STATE", 14),
+            ("CLIENT", 21),
+            ("DATABASE", 12),
+            ("USER", 12),
+            ("APPLICATION", 16),
+            ("Q", 5),
+            ("WORKS FOR", 0),
+        ],
+    }
+}
+
+/// The rows of an answer; what is not there is shown as nothing.
+pub(super) fn rows(view: View, answer: &Value) -> Vec<Row> {
+    let list = answer.get(view.name()).and_then(Value::as_array);
+    list.into_iter().flatten().map(|it| row(view, it)).collect()
+}
+
+fn row(view: View, it: &Value) -> Row {
+    let text = |name: &str| short(it.get(name).and_then(Value::as_str).unwrap_or_default(), CELL_CHARS);
+    let count = |name: &str| number(it.get(name).and_then(Value::as_u64).unwrap_or_default());
+    let float = |name: &str| it.get(name).and_then(Value::as_f64).unwrap_or_default();
+    let inner = |group: &str, name: &str| {
+        it.get(group).and_then(|group| group.get(name)).and_then(Value::as_f64).unwrap_or_default()
+    };
+    let mean_ms = float("db_ms") / float("calls").max(1.0);
+    let cells = match view {
+        View::Findings => vec![
+            what(it),
+            format!("×{}", count("repeat")),
+            milliseconds(float("wasted_ms")),
+            count("requests"),
+            text("route"),
+            text("statement"),
+        ],
+        View::Routes => vec![
+            text("route"),
+            count("requests"),
+            format!("{:.0}", inner("queries_per_request", "p50")),
+            format!("{:.0}", inner("queries_per_request", "p95")),
+            count("similar_max"),
+            milliseconds(inner("db_time", "p95")),
+            milliseconds(inner("duration", "p95")),
+            count("errors"),
+            count("findings"),
+        ],
+        View::Statements => vec![
+            format!("{:.1} %", float("share")),
+            count("calls"),
+            milliseconds(mean_ms),
+            milliseconds(inner("time", "p95")),
+            milliseconds(inner("time", "max")),
+            count("errors"),
+            moment(&text("last_seen")).get(11..).unwrap_or_default().to_owned(),
+            text("statement"),
+        ],
+        View::Sessions => vec![
+            count("session"),
+            text("state"),
+            text("client"),
+            text("database"),
+            text("user"),
+            text("application"),
+            count("queries"),
+            text("route"),
+        ],
+    };
+    Row { cells, severity: severity(it), detail: detail(it), copy: copied(it) }
+}
+
+/// What users call a finding.
+fn what(it: &Value) -> String {
+    let text = |name: &str| it.get(name).and_then(Value::as_str).unwrap_or_default();
+    let name = match (text("kind"), text("confidence")) {
+        ("n_plus_one", "high") => "N+1".to_owned(),
+        ("n_plus_one", _) => "N+1 candidate".to_owned(),
+        ("n_plus_one_write", _) => "N+1 write".to_owned(),
+        (kind, _) => short(&kind.replace('_', " "), CELL_CHARS),
+    };
+    if text("state") == "acked" { format!("({name})") } else { name }
+}
+
+fn severity(it: &Value) -> &'static str {
+    let is = |name: &str| it.get(name).and_then(Value::as_bool).unwrap_or_default();
+    match it.get("severity").and_then(Value::as_str) {
+        Some("critical") => "critical",
+        Some("warning") => "warning",
+        _ if is("n_plus_one") || is("slow") => "warning",
+        _ => "",
+    }
+}
+
+/// Everything, the texts that say most first.
+fn detail(it: &Value) -> Vec<(String, String)> {
+    let first = ["fix", "statement", "parent_statement", "linked_column", "rewrite", "route"];
+    let Some(fields) = it.as_object() else { return Vec::new() };
+    let leading = first.iter().filter_map(|name| fields.get_key_value(*name));
+    let others = fields.iter().filter(|(name, _)| !first.contains(&name.as_str()));
+    let lines = leading.chain(others).filter(|(_, value)| !value.is_null());
+    lines
+        .map(|(name, value)| {
+            let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            (name.replace('_', " "), visible(&text))
+        })
+        .collect()
+}
+
+fn copied(it: &Value) -> String {
+    let text = |name: &str| it.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
+    let found = ["statement", "route", "request", "client"].into_iter().find_map(text);
+    visible(found.unwrap_or_default())
+}

@@ -1,0 +1,160 @@
+//! Draws the model. Whatever the terminal's size, nothing here panics: what does not fit is left out.
+
+use ratatui::Frame;
+use ratatui::layout::{Constraint, Layout, Rect};
+use ratatui::style::{Color, Modifier, Style};
+use ratatui::text::{Line, Span};
+use ratatui::widgets::{Cell, Clear, Paragraph, Row as TableRow, Table, TableState, Wrap};
+
+use super::model::{Mode, Model, View};
+use super::rows::{Row, columns};
+
+/// Lines of the help.
+const HELP: [&str; 16] = [
+    "1-4 Tab ←→   findings, routes, statements, sessions",
+    "j k ↓ ↑      next, previous row",
+    "Ctrl+d u     half a page down, up",
+    "g G          first, last row",
+    "Enter        all that is known of a row",
+    "/            look for a text in what is shown",
+    "f            filter, by pgtally:",
+    "               route:/orders d>100ms op:select n+1",
+    "               slow error sqlstate:23 tag:x -term",
+    "Esc          without search and filter",
+    "s            next order",
+    "a            statements by share of time",
+    "p Space      pause",
+    "c            copy the statement",
+    "w            write what is shown to a file (JSON)",
+    "q            back, quit",
+];
+
+pub(super) fn draw(frame: &mut Frame<'_>, model: &Model) {
+    let area = frame.area();
+    let [top, middle, bottom] =
+        Layout::vertical([Constraint::Length(1), Constraint::Min(0), Constraint::Length(1)]).areas(area);
+    frame.render_widget(tabs(model), top);
+    match &model.mode {
+        Mode::Detail { scroll } => detail(frame, model.row(), *scroll, middle),
+        _ => list(frame, model, middle),
+    }
+    frame.render_widget(footer(model), bottom);
+    if model.mode == Mode::Help {
+        help(frame, area);
+    }
+}
+
+fn tabs(model: &Model) -> Line<'_> {
+    let mut spans = Vec::new();
+    for (number, view) in (1..).zip(View::ALL) {
+        let style =
+            if view == model.view { Style::new().add_modifier(Modifier::REVERSED) } else { Style::new() };
+        spans.push(Span::styled(format!(" {number} {} ", view.name()), style));
+    }
+    if model.is_paused {
+        spans.push(Span::styled(" paused ", Style::new().fg(Color::Yellow)));
+    }
+    if !model.is_complete {
+        spans.push(Span::styled(" observations were dropped ", Style::new().fg(Color::Yellow)));
+    }
+    if !model.filter.is_empty() {
+        spans.push(Span::raw(format!(" {}", model.filter)));
+    }
+    spans.push(Span::styled(format!(" {}", model.url), Style::new().add_modifier(Modifier::DIM)));
+    Line::from(spans)
+}
+
+fn list(frame: &mut Frame<'_>, model: &Model, area: Rect) {
+    let rows = model.rows();
+    if rows.is_empty() {
+        let text = if model.message.is_empty() { empty(model) } else { &model.message };
+        return frame.render_widget(Paragraph::new(text).wrap(Wrap { trim: true }), area);
+    }
+    let columns = columns(model.view);
+    // The column that takes the rest has to have some of it: on a narrow terminal the others make room, last first.
+    let fixed: u16 = columns.iter().map(|(_, width)| width + 1).sum();
+    let spare = area.width.saturating_sub(fixed);
+    let widths = columns.iter().map(|(_, width)| match width {
+        0 => Constraint::Min(if spare == 0 { 10 } else { spare }),
+        width => Constraint::Length(*width),
+    });
+    let header =
+        TableRow::new(columns.iter().map(|(name, _)| *name)).style(Style::new().add_modifier(Modifier::BOLD));
+    let lines = rows.iter().map(|row| {
+        TableRow::new(row.cells.iter().map(|cell| Cell::from(cell.as_str()))).style(colour(row.severity))
+    });
+    let table = Table::new(lines, widths)
+        .header(header)
+        .row_highlight_style(Style::new().add_modifier(Modifier::REVERSED));
+    let mut state = TableState::default().with_selected(Some(model.selected));
+    frame.render_stateful_widget(table, area, &mut state);
+}
+
+fn empty(model: &Model) -> &'static str {
+    match model.view {
+        _ if !model.filter.is_empty() || !model.search.is_empty() => "nothing fits; Esc shows all",
+        View::Findings => "nothing is wrong, as far as seen",
+        View::Routes => "no request has ended yet",
+        View::Statements => "no statement has passed yet: point the application at pgtally",
+        View::Sessions => "no session is being relayed",
+    }
+}
+
+fn colour(severity: &str) -> Style {
+    match severity {
+        "critical" => Style::new().fg(Color::Red),
+        "warning" => Style::new().fg(Color::Yellow),
+        _ => Style::new(),
+    }
+}
+
+fn detail(frame: &mut Frame<'_>, row: Option<&Row>, scroll: u16, area: Rect) {
+    let Some(row) = row else { return };
+    let mut lines = Vec::new();
+    for (name, text) in &row.detail {
+        let mut parts = text.lines();
+        lines.push(Line::from(vec![
+            Span::styled(format!("{name}: "), Style::new().add_modifier(Modifier::BOLD)),
+            Span::raw(parts.next().unwrap_or_default()),
+        ]));
+        lines.extend(parts.map(Line::raw));
+    }
+    frame.render_widget(Paragraph::new(lines).wrap(Wrap { trim: false }).scroll((scroll, 0)), area);
+}
+
+fn footer(model: &Model) -> Line<'_> {
+    match &model.mode {
+        Mode::Filter(text) if model.message.is_empty() => Line::raw(format!("filter: {text}▏")),
+        Mode::Filter(text) => Line::raw(format!("filter: {text}▏ {}", model.message)),
+        Mode::Search => Line::raw(format!("/{}▏", model.search)),
+        Mode::Detail { .. } => Line::raw("j k scroll  c copy  q back"),
+        Mode::Help => Line::raw("any key goes back"),
+        Mode::List if !model.message.is_empty() && !model.rows().is_empty() => {
+            Line::raw(model.message.as_str())
+        }
+        Mode::List => {
+            let order = match model.order() {
+                "" => String::new(),
+                order => format!("  s sort: {order}"),
+            };
+            let search = if model.search.is_empty() { String::new() } else { format!("  /{}", model.search) };
+            Line::raw(format!(
+                "{} rows{search}{order}  f filter  / search  Enter inspect  ? help  q quit",
+                model.rows().len()
+            ))
+        }
+    }
+}
+
+fn help(frame: &mut Frame<'_>, area: Rect) {
+    let width = area.width.min(56);
+    let height = area.height.min(HELP.len() as u16);
+    let place =
+        Rect { x: area.x + (area.width - width) / 2, y: area.y + (area.height - height) / 2, width, height };
+    frame.render_widget(Clear, place);
+    let style = Style::new().add_modifier(Modifier::REVERSED);
+    frame.render_widget(Paragraph::new(HELP.join("\n")).style(style), place);
+}
+
+#[cfg(test)]
+mod tests;
