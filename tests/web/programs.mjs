@@ -10,7 +10,13 @@ class Program {
     for (const stream of [this.child.stdout, this.child.stderr]) {
       stream.on("data", (chunk) => { this.output += chunk; });
     }
-    this.ended = new Promise((resolve) => { this.child.on("exit", resolve); });
+    this.isWanted = true;
+    this.ended = new Promise((resolve) => {
+      this.child.on("exit", (code, signal) => {
+        if (this.isWanted) console.log(`${command} has ended by itself (${code ?? signal}):\n${this.output}`);
+        resolve();
+      });
+    });
   }
 
   /** Waits until the output has something; answers with the match. */
@@ -27,6 +33,7 @@ class Program {
   }
 
   async stop() {
+    this.isWanted = false;
     this.child.kill("SIGINT");
     await this.ended;
   }

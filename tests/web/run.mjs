@@ -1,5 +1,6 @@
 // Walks the web page in a real Chromium: every page, filters, keys, the live tap, both colour schemes, narrow and wide
-// windows, without JavaScript, behind a token, with hostile statements and with many of them.
+// windows, without JavaScript, behind a token, with hostile statements and with many of them. `terminal.mjs` does the
+// same for `pgtally top`.
 // Usage: node run.mjs PGTALLY CHROMIUM [SCREENSHOTS]. The last line is `N passed, N failed`.
 
 import assert from "node:assert/strict";
@@ -9,6 +10,7 @@ import { join } from "node:path";
 
 import { check, finish, until } from "./check.mjs";
 import { startDemo, startGuarded } from "./programs.mjs";
+import { testTerminal } from "./terminal.mjs";
 
 // Where the packages are is said by NODE_PATH, which modules of this kind do not read by themselves.
 const require = createRequire(process.env.NODE_PATH ? join(process.env.NODE_PATH, "x.js") : import.meta.url);
@@ -178,7 +180,7 @@ await check("the live tap shows, marks, filters, pauses and clears", async () =>
   await page.click("#clear");
   assert.equal(await page.locator("#tap tbody tr").count(), 0);
   await page.click("#pause");
-  await until("going on", () => page.locator("#tap tbody tr").count());
+  await until("going on", async () => { await visit(); return page.locator("#tap tbody tr").count(); });
   assert.deepEqual(page.problems, []);
   await page.context().close();
 });
@@ -220,7 +222,7 @@ await check("hostile statements and routes are text and nothing else", async () 
   for (let turn = 0; turn < 5; turn += 1) {
     await client.query(`SELECT 1 AS "${name}" FROM pg_stat_activity /*traceparent='${trace}',route='${route}'*/`);
   }
-  await client.query(`SELECT ${Array.from({ length: 20000 }, (_, at) => `${at} + "${"x".repeat(40)}${at % 7}"`).join(", ")} FROM nowhere`).catch(() => {});
+  await client.query(`SELECT ${Array.from({ length: 20000 }, (_, at) => `${at} + "very_long_${"x".repeat(40)}${at % 7}"`).join(", ")} FROM nowhere`).catch(() => {});
   const found = await until("the statement", async () => (await api("statements?filter=window.hacked")).statements[0]);
   const page = await open();
   await until("the request", async () => (await api("requests?filter=hacked")).requests.length > 0);
@@ -243,7 +245,7 @@ await check("hostile statements and routes are text and nothing else", async () 
   await client.query(`SELECT 2 AS "${name}"`);
   await page.waitForSelector("#tap tbody tr");
   assert.equal(await page.evaluate(() => window.hacked), undefined, "tap");
-  const long = (await api("statements?filter=nowhere")).statements[0];
+  const long = (await api("statements?filter=very_long")).statements[0];
   const answer = await go(page, `/statements/${long.fingerprint}`);
   assert.equal(answer.status(), 200);
   await client.end();
@@ -275,6 +277,8 @@ await check("a token is asked for once, and given back", async () => {
   assert.equal((await fetch(`${guarded.admin}/livez`)).status, 200);
   await page.context().close();
 });
+
+await testTerminal(pgtally, demo);
 
 await check("1,000 findings and 10,000 statements do not make pages slow", async () => {
   const client = new Client({ host: "127.0.0.1", port: demo.proxy, user: "postgres", database: "postgres" });

@@ -100,7 +100,7 @@ fn safe_headers() -> [(header::HeaderName, HeaderValue); 4] {
     [
         (header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        (header::REFERRER_POLICY, "no-referrer"),
+        (header::REFERRER_POLICY, "same-origin"),
         (header::CACHE_CONTROL, "no-store"),
     ]
     .map(|(name, value)| (name, HeaderValue::from_static(value)))

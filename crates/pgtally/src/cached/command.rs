@@ -80,7 +80,7 @@ fn invalidate(client: &Client, what: &What) -> Result<String, ClientError> {
 }
 
 fn list(client: &Client, is_json: bool) -> Result<String, ClientError> {
-    let answer = client.get("cache")?;
+    let answer = client.get("cache", &[])?;
     Ok(if is_json { format!("{answer:#}") } else { page(&answer) })
 }
 

@@ -250,6 +250,7 @@ impl Model {
             },
             KeyCode::Esc => self.mode = Mode::List,
             _ => {
+                self.message.clear();
                 edit(&mut text, key);
                 self.mode = Mode::Filter(text);
             }

@@ -71,23 +71,40 @@ fn list(frame: &mut Frame<'_>, model: &Model, area: Rect) {
         return frame.render_widget(Paragraph::new(text).wrap(Wrap { trim: true }), area);
     }
     let columns = columns(model.view);
-    // The column that takes the rest has to have some of it: on a narrow terminal the others make room, last first.
-    let fixed: u16 = columns.iter().map(|(_, width)| width + 1).sum();
-    let spare = area.width.saturating_sub(fixed);
-    let widths = columns.iter().map(|(_, width)| match width {
-        0 => Constraint::Min(if spare == 0 { 10 } else { spare }),
+    let kept = fitting(columns, area.width);
+    let names = kept.iter().filter_map(|index| columns.get(*index));
+    let widths = names.clone().map(|(_, width)| match width {
+        0 => Constraint::Fill(1),
         width => Constraint::Length(*width),
     });
-    let header =
-        TableRow::new(columns.iter().map(|(name, _)| *name)).style(Style::new().add_modifier(Modifier::BOLD));
+    let header = TableRow::new(names.clone().map(|(name, _)| *name));
+    let header = header.style(Style::new().add_modifier(Modifier::BOLD));
     let lines = rows.iter().map(|row| {
-        TableRow::new(row.cells.iter().map(|cell| Cell::from(cell.as_str()))).style(colour(row.severity))
+        let cells = kept.iter().filter_map(|index| row.cells.get(*index));
+        TableRow::new(cells.map(|cell| Cell::from(cell.as_str()))).style(colour(row.severity))
     });
     let table = Table::new(lines, widths)
         .header(header)
         .row_highlight_style(Style::new().add_modifier(Modifier::REVERSED));
     let mut state = TableState::default().with_selected(Some(model.selected));
     frame.render_stateful_widget(table, area, &mut state);
+}
+
+/// The columns there is room for. The first stays whatever happens, and the one that takes the rest; of the others the
+/// last goes first.
+fn fitting(columns: &[(&str, u16)], width: u16) -> Vec<usize> {
+    const REST_MIN: u16 = 10;
+    let width_of = |index: &usize| match columns.get(*index) {
+        Some((_, 0)) | None => REST_MIN,
+        Some((_, width)) => *width,
+    };
+    let is_fixed = |index: &usize| columns.get(*index).is_some_and(|(_, width)| *width > 0);
+    let mut kept: Vec<usize> = (0..columns.len()).collect();
+    while kept.iter().map(|index| width_of(index) + 1).sum::<u16>() > width.saturating_add(1) {
+        let Some(last) = kept.iter().rposition(|index| *index > 0 && is_fixed(index)) else { break };
+        kept.remove(last);
+    }
+    kept
 }
 
 fn empty(model: &Model) -> &'static str {
