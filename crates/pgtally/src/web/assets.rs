@@ -37,13 +37,13 @@ mod tests {
         let mut files = 0;
         for package in manifest["package"].as_array().unwrap() {
             for text in ["name", "version", "licence"] {
-                assert!(package[text].as_str().is_some_and(|text| !text.is_empty()), "{package}");
+                assert!(package[text].as_str().is_some_and(|text| !text.is_empty()), "{package:?}");
             }
             for file in package["files"].as_array().unwrap() {
                 let bytes = std::fs::read(folder.join(file["file"].as_str().unwrap())).unwrap();
                 let hash: String =
                     digest(&SHA256, &bytes).as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
-                assert_eq!(hash, file["sha256"].as_str().unwrap(), "{file}");
+                assert_eq!(hash, file["sha256"].as_str().unwrap(), "{file:?}");
                 files += 1;
             }
         }
