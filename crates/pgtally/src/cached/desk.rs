@@ -42,12 +42,15 @@ const PROBATION: u32 = 1_000;
 /// Lookups after which a text that was refused gets another chance.
 const REFUSAL: u32 = 10_000;
 
+/// Database and user.
+type PlaceName = (Arc<str>, Arc<str>);
+
 /// What the sessions of one worker remember together.
 pub(crate) struct Desk {
     pub(super) cache: Arc<Cache>,
     scan: RefCell<Scan>,
     shapes: RefCell<FxHashMap<Fingerprint, Rc<Shape>>>,
-    places: RefCell<FxHashMap<(Arc<str>, Arc<str>), Rc<Place>>>,
+    places: RefCell<FxHashMap<PlaceName, Rc<Place>>>,
 }
 
 /// A database as one user sees it.
