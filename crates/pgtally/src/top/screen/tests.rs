@@ -41,7 +41,8 @@ fn press(model: &mut Model, keys: &str) -> Action {
 fn screen(model: &Model, width: u16, height: u16) -> String {
     let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
     terminal.draw(|frame| draw(frame, model)).unwrap();
-    terminal.backend().to_string()
+    // The backend cannot show what has no width.
+    if width == 0 { String::new() } else { terminal.backend().to_string() }
 }
 
 #[test]
