@@ -97,15 +97,17 @@ fn page(answer: &Value) -> String {
     );
     let rows = |name: &str| answer[name].as_array().cloned().unwrap_or_default();
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    // A JSON value itself takes no notice of the width it is asked for.
+    let count = |value: &Value| value.as_u64().unwrap_or_default();
     page.push_str("\ntag                             hits     misses   saved s    answers      size\n");
     for tag in rows("tags") {
-        let hits = tag["hits"].as_u64().unwrap_or_default() + tag["stale"].as_u64().unwrap_or_default();
+        let hits = count(&tag["hits"]) + count(&tag["stale"]);
         let saved = tag["saved_ms"].as_f64().unwrap_or_default() / 1e3;
         page.push_str(&format!(
             "{:<24}{hits:>12}{:>11}{saved:>10.1}{:>11}{:>10}\n",
             text(&tag["tag"]),
-            tag["misses"],
-            tag["entries"],
+            count(&tag["misses"]),
+            count(&tag["entries"]),
             size(&tag["bytes"])
         ));
     }
@@ -114,7 +116,7 @@ fn page(answer: &Value) -> String {
         page.push_str("\nnot cached, because             reads\n");
     }
     for reason in bypassed {
-        page.push_str(&format!("{:<24}{:>13}\n", text(&reason["reason"]), reason["count"]));
+        page.push_str(&format!("{:<24}{:>13}\n", text(&reason["reason"]), count(&reason["count"])));
     }
     let kept = rows("kept");
     if !kept.is_empty() {
@@ -128,7 +130,7 @@ fn page(answer: &Value) -> String {
             "{:<18}{:<8}{:>10}{:>10.2}{:>10.1}{:>10}  {}{old}\n",
             text(&entry["fingerprint"]),
             text(&entry["mode"]),
-            entry["hits"],
+            count(&entry["hits"]),
             number("cost_ms"),
             number("age_s"),
             size(&entry["bytes"]),
