@@ -266,6 +266,44 @@ def a_program_past_the_proxy_is_told(suite):
     suite.run("--", "true").expect(11, "no connection to PostgreSQL was seen elsewhere either")
 
 
+def passwords_are_found_behind_the_proxy(suite):
+    """A file of passwords whose entries name the database's own host and port."""
+    port = suite.postgres.port
+    suite.sql("DROP ROLE IF EXISTS guarded; CREATE ROLE guarded LOGIN PASSWORD 'se:cr\\et'")
+    hba = suite.postgres.data / "pg_hba.conf"
+    hba.write_text("host all guarded 127.0.0.1/32 scram-sha-256\n" + hba.read_text())
+    suite.sql("SELECT pg_reload_conf()")
+    passwords = suite.folder / "passwords"
+    passwords.write_text(f"# ours\nelsewhere:{port}:*:guarded:wrong\n127.0.0.1:{port}:*:guarded:se\\:cr\\\\et\n")
+    passwords.chmod(0o600)
+    # Where the program reads its password from is its own affair: from the variable, or from its home.
+    (suite.folder / ".pgpass").write_bytes(passwords.read_bytes())
+    (suite.folder / ".pgpass").chmod(0o600)
+    script = "import psycopg; print(psycopg.connect().execute('SELECT current_user AS a').fetchone()[0])"
+    url = f"postgres://guarded@127.0.0.1:{port}/postgres"
+    for variables in ({"PGPASSFILE": str(passwords)}, {"HOME": str(suite.folder)}):
+        ended = suite.run("--", sys.executable, "-c", script, DATABASE_URL=url, **variables).expect(0, "pgtally: fine")
+        if ended.out != "guarded\n":
+            raise Failed(ended.out)
+    ended = suite.run("--", sys.executable, "-c", script, DATABASE_URL=url, HOME="/nowhere")
+    if ended.code != 1 or "no password supplied" not in ended.err:
+        raise Failed(f"without a password: {ended.code} {ended.err}")
+
+
+def a_report_can_be_filtered(suite):
+    """`report --filter`: the parts that fit, and an exit code for them."""
+    suite.take("pytest", "pgtally_pytest.py")
+    suite.run("--", *PYTEST).expect(10)
+    call = ("report", "--check", "--format", "json", "capture.json", "--filter")
+    repeated = json.loads(suite.call(*call, "n+1").expect(10).out)
+    if [route["route"] for route in repeated["routes"]] != ["test_blog.py::test_one_by_one"]:
+        raise Failed(repeated["routes"])
+    rest = json.loads(suite.call(*call, "route:at_once").expect(0).out)
+    if [route["route"] for route in rest["routes"]] != ["test_blog.py::test_at_once"] or rest["findings"]:
+        raise Failed(rest)
+    suite.call(*call, "d>soon").expect(2, "character 1 of the filter")
+
+
 def programs_that_misbehave(suite):
     """What cannot start, is killed, is signalled, or leaves something running."""
     suite.run("--", "/nowhere/program").expect(1, "cannot start /nowhere/program")
@@ -321,6 +359,8 @@ CHECKS = (
     a_running_instance_is_reported,
     an_acknowledged_finding_is_no_failure,
     a_program_past_the_proxy_is_told,
+    passwords_are_found_behind_the_proxy,
+    a_report_can_be_filtered,
     programs_that_misbehave,
     signals_reach_the_program,
     mistakes_in_files_are_told_before_anything_runs,

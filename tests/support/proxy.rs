@@ -111,6 +111,19 @@ impl TestProxy {
         (answer.status().as_u16(), answer.body_mut().read_to_string().expect("its body"))
     }
 
+    /// Status and body of what a form's `POST` leads to.
+    #[must_use]
+    pub fn post_form(&self, path: &str, form: &str, headers: &[(&str, &str)]) -> (u16, String) {
+        let config = ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(DEADLINE));
+        let agent: ureq::Agent = config.build().into();
+        let mut request = agent.post(format!("http://{}{path}", self.admin));
+        for (name, value) in [("Content-Type", "application/x-www-form-urlencoded")].iter().chain(headers) {
+            request = request.header(*name, *value);
+        }
+        let mut answer = request.send(form).expect("an answer of the admin listener");
+        (answer.status().as_u16(), answer.body_mut().read_to_string().expect("its body"))
+    }
+
     /// The body of `GET path` while it comes.
     #[must_use]
     pub fn stream(&self, path: &str) -> ureq::BodyReader<'static> {

@@ -5,6 +5,7 @@
 //! `localhost`, so that no web page can reach it through a name of its own (DNS rebinding), and browsers' requests on
 //! behalf of other pages are refused.
 
+pub(crate) mod acks;
 pub(crate) mod lists;
 
 use std::net::IpAddr;
@@ -54,6 +55,7 @@ pub(crate) struct AdminState {
 /// Serves until the runtime ends.
 pub(crate) async fn serve(listener: std::net::TcpListener, state: AdminState) {
     let api = Router::new()
+        .route("/acks", post(acks::add))
         .route("/baselines", get(baselines))
         .route("/deploys", post(deploys))
         .route("/findings", get(lists::findings))
@@ -128,6 +130,7 @@ GET  /api/v1/tap?filter=&all=        statements as they end, as server-sent even
 GET  /api/v1/baselines               what each route usually runs, and what it runs now
 GET  /api/v1/cache/explain?database=&sql=  what a statement reads and writes, and why it is not cached
 GET  /api/v1/cache                   what the cache holds, what it saved, why reads were not cached
+POST /api/v1/acks                    acknowledge, as in {\"id\": \"63951378593f76e9\", \"reason\": \"one look-up per shop\"}
 POST /api/v1/cache/invalidate        forget answers, as in {\"tags\": [\"product:42\"], \"tables\": [], \"all\": false}
 GET  /api/v1/health                  sessions and statements, in numbers
 GET  /api/v1/config                  every setting with value and origin, no secrets

@@ -2,6 +2,8 @@
 //!
 //! A capture is a file, `-` for standard input, or the address of a running pgtally.
 
+mod filtering;
+
 use std::fs;
 use std::io::{Read, Write, stdin, stdout};
 use std::path::{Path, PathBuf};
@@ -15,6 +17,7 @@ use pgtally_report::{
 };
 
 use crate::acks;
+use crate::filter::Filter;
 use crate::judging::{BASELINE_FILE, Format, JudgeArgs, OutputArgs, Severity, write_file};
 use crate::limits::API_REQUESTS_MAX;
 
@@ -54,6 +57,9 @@ pub(crate) struct ReportArgs {
     url: Option<String>,
     #[command(flatten)]
     access: Access,
+    /// Only what fits, such as route:/orders n+1: findings, and routes of which a statement fits
+    #[arg(long, default_value = "", hide_default_value = true, value_parser = Filter::parse)]
+    filter: Filter,
     /// What to print
     #[arg(long, default_value = "text")]
     format: Format,
@@ -154,7 +160,11 @@ pub(crate) fn report(args: &ReportArgs) -> ExitCode {
         let captures: Vec<String> = args.captures.iter().chain(&args.url).cloned().collect();
         let judged = args.judging.read().map_err(anyhow::Error::msg)?;
         let capture = read_all(&captures, &args.access)?;
-        let report = judged.report(&capture, &args.judging)?;
+        let mut report = judged.report(&capture, &args.judging)?;
+        if !args.filter.is_empty() {
+            filtering::retain(&mut report, &args.filter);
+            report.notes.push("only what fits the filter is shown".into());
+        }
         print(&args.format.render(&report))?;
         args.output.write(&report)?;
         Ok(if args.check { report.exit_code } else { 0 })

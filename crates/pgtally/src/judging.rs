@@ -222,6 +222,9 @@ pub(crate) fn write_file(path: &Path, text: &str) -> anyhow::Result<()> {
             let mut beside = path.as_os_str().to_owned();
             beside.push(".new");
             fs::write(&beside, text)?;
+            if let Ok(old) = fs::metadata(path) {
+                fs::set_permissions(&beside, old.permissions())?;
+            }
             return fs::rename(&beside, path);
         }
         // A pipe or device is written to as it is.

@@ -98,6 +98,8 @@ pub(crate) const STATE_INTERVAL: Duration = Duration::from_secs(60);
 pub(crate) const STATE_RETRY: Duration = Duration::from_secs(1);
 /// Bytes of the largest file of baselines that is read: several times what the bounds allow.
 pub(crate) const STATE_BYTES_MAX: u64 = 256 * 1024 * 1024;
+/// Bytes of an acknowledgement that is given by the API or a page.
+pub(crate) const ACK_BYTES_MAX: usize = 4_096;
 /// Bytes of a version that is told with a deploy.
 pub(crate) const VERSION_BYTES_MAX: usize = 128;
 /// Bytes of the longest Parse or Query that comment lifting reads: longer texts are written by programs, once.

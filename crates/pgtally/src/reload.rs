@@ -5,11 +5,13 @@
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
+use pgtally_report::NewAck;
 use thiserror::Error;
 use tokio::sync::{Mutex as AsyncMutex, mpsc, watch};
 use tokio::task::spawn_blocking;
 use tracing::{error, info, warn};
 
+use crate::admin::acks::{AckError, add_to_file};
 use crate::aggregator::Message;
 use crate::config::{Config, ConfigErrors, Reloaded};
 use crate::live::StartupSetting;
@@ -121,6 +123,24 @@ impl Reloading {
         }
         *running = config;
         Ok(reloaded)
+    }
+
+    /// Adds an entry to the file of acknowledgements and has it count at once; nothing else is read anew. Answers with
+    /// the file and its entries.
+    pub(crate) async fn acknowledge(&self, entry: NewAck) -> Result<(String, usize), AckError> {
+        let mut running = self.running.lock().await;
+        let path = running.acknowledgements_file().ok_or(AckError::NoFile)?;
+        let file = path.display().to_string();
+        // Files may be slow; this may be the thread that accepts connections.
+        let added = spawn_blocking(move || add_to_file(&path, &entry)).await;
+        let acks = added.map_err(|_| AckError::Stopping)??;
+        let entries = acks.entries.len();
+        running.set_acknowledgements(acks);
+        let (findings, baselines) = (running.findings.clone(), running.baselines.clone());
+        let message = Message::Settings(Box::new(findings), Box::new(baselines));
+        self.sink.send(message).await.map_err(|_| AckError::Stopping)?;
+        info!(file, entries, "acknowledgement added");
+        Ok((file, entries))
     }
 
     /// The configuration that runs.

@@ -8,6 +8,7 @@
 
 mod bypass;
 mod child;
+mod passwords;
 mod target;
 
 use std::ffi::OsString;
@@ -24,6 +25,7 @@ use pgtally_report::{Capture, Report};
 
 use self::bypass::{Bypass, Watcher};
 use self::child::{Ending, Forwarding};
+use self::passwords::Passwords;
 use self::target::{Place, Target};
 use crate::Address;
 use crate::aggregator::WarmUp;
@@ -123,16 +125,16 @@ fn wrap(args: &RunArgs) -> anyhow::Result<ExitCode> {
     };
     let proxy = Proxy::start(&config)?;
     let place = place_of(&proxy, &config)?;
-    let mut variables = target.environment(&place);
-    for (name, template) in &args.variables {
-        match target.fill(template, &place) {
-            Ok(value) => variables.push((name.clone(), Some(value))),
-            Err(problem) => {
-                eprintln!("pgtally run: --env {name}: {problem}");
-                return Ok(ExitCode::from(EXIT_USAGE));
-            }
+    // Kept until the program has ended.
+    let passwords = Passwords::copy(&variable, &config.upstreams, &place)
+        .context("cannot copy the file of passwords for the program")?;
+    let variables = match variables(args, &target, &place, passwords.as_ref()) {
+        Ok(variables) => variables,
+        Err(problem) => {
+            eprintln!("pgtally run: {problem}");
+            return Ok(ExitCode::from(EXIT_USAGE));
         }
-    }
+    };
     anyhow::ensure!(proxy.collect(warm_up(args, &judged)), "the proxy does not answer");
     let (ending, bypass) = match play(args, &config, &proxy, &place, &variables) {
         Ok(ended) => ended,
@@ -189,6 +191,24 @@ fn place_of(proxy: &Running, config: &Config) -> anyhow::Result<Place> {
         admin_url: proxy.admin_addr().map(|address| format!("http://{address}")),
         system_user: name.filter(|name| !name.is_empty()).unwrap_or_else(|| "postgres".into()),
     })
+}
+
+/// What the program's environment differs in.
+fn variables(
+    args: &RunArgs,
+    target: &Target,
+    place: &Place,
+    passwords: Option<&Passwords>,
+) -> Result<Vec<(String, Option<String>)>, String> {
+    let mut variables = target.environment(place);
+    if let Some(passwords) = passwords {
+        variables.push(("PGPASSFILE".into(), Some(passwords.path().to_string_lossy().into_owned())));
+    }
+    for (name, template) in &args.variables {
+        let value = target.fill(template, place).map_err(|problem| format!("--env {name}: {problem}"))?;
+        variables.push((name.clone(), Some(value)));
+    }
+    Ok(variables)
 }
 
 /// Starts the program and waits for its end.

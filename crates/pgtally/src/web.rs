@@ -31,7 +31,7 @@ use crate::admin::lists::ListQuery;
 pub(crate) fn router(state: &AdminState) -> Router<AdminState> {
     let pages = Router::new()
         .route("/", get(findings::list))
-        .route("/findings/{id}", get(findings::one))
+        .route("/findings/{id}", get(findings::one).post(findings::acknowledge))
         .route("/routes", get(lists::routes))
         .route("/requests", get(lists::requests))
         .route("/requests/{key}", get(requests::one))

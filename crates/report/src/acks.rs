@@ -70,6 +70,10 @@ impl NewAck {
 pub fn add_ack(text: &str, ack: &NewAck) -> Result<String, String> {
     let mut document: DocumentMut =
         text.parse().map_err(|error: toml_edit::TomlError| error.message().replace('\n', " "))?;
+    if document.as_table().is_empty() && !text.trim().is_empty() {
+        // What stands in a file without entries, comments, is its head: the writer would put it behind the first one.
+        return Ok(format!("{}\n\n{}", text.trim_end(), add_ack("", ack)?));
+    }
     let entries = document.as_table_mut().entry("ack").or_insert(Item::ArrayOfTables(ArrayOfTables::new()));
     let entries =
         entries.as_array_of_tables_mut().ok_or("ack is not a list: write [[ack]] above each entry")?;
@@ -109,6 +113,8 @@ mod tests {
         let replaced = add_ack(&added, &ack("b", "no")).unwrap();
         assert_eq!(replaced, format!("{file}\n[[ack]]\nid = \"b\"\nreason = \"no\"\n"));
         assert_eq!(add_ack("", &ack("a", "x")).unwrap(), "[[ack]]\nid = \"a\"\nreason = \"x\"\n");
+        let first = add_ack("# ours\n", &ack("a", "x")).unwrap();
+        assert_eq!(first, "# ours\n\n[[ack]]\nid = \"a\"\nreason = \"x\"\n");
     }
 
     #[test]

@@ -34,7 +34,7 @@ pub fn annotations(report: &Report) -> String {
         let message = format!("{}\n{}", limits.join("; "), lines(&it.statements));
         line("error", source(&it.statements), &format!("pgtally: {} is over budget", it.route), &message);
     }
-    for it in report.regressions() {
+    for it in report.further_regressions() {
         let message = format!("{}\n{}", totals(it), lines(&it.statements));
         line(
             "error",
@@ -43,7 +43,7 @@ pub fn annotations(report: &Report) -> String {
             &message,
         );
     }
-    for it in report.failing_findings() {
+    for it in report.further_findings(usize::MAX) {
         let statement = it.statement.as_deref().map(abbreviated).unwrap_or_default();
         let message = format!("×{} {statement}\nfix: {}", it.repeat, it.fix);
         let title = format!("pgtally: {} on {}", kind(it), it.route);

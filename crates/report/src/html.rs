@@ -58,7 +58,7 @@ pub fn html(report: &Report) -> String {
             .map(|it| Entry { route: plain(&it.route), words: words(&it.over), statements: &it.statements })
             .collect(),
         worse: report
-            .regressions()
+            .further_regressions()
             .map(|it| Entry { route: plain(&it.route), words: totals(it), statements: &it.statements })
             .collect(),
         findings: report

@@ -266,6 +266,45 @@ impl Report {
         self.findings.iter().filter(|it| self.failing.contains(&it.id))
     }
 
+    /// Regressions of routes that are not over budget: those are told with their budgets.
+    pub fn further_regressions(&self) -> impl Iterator<Item = &Changed> {
+        let is_told = |it: &&Changed| {
+            self.over_budget().any(|over| over.route == it.route && over.attribution == it.attribution)
+        };
+        self.regressions().filter(move |it| !is_told(it))
+    }
+
+    /// Findings that make it fail and are not told among the first `statements_max` statements of a budget or
+    /// regression.
+    pub fn further_findings(&self, statements_max: usize) -> impl Iterator<Item = &Finding> {
+        let budgets = self.over_budget().map(|it| &it.statements);
+        let blamed = budgets.chain(self.further_regressions().map(|it| &it.statements));
+        let told: BTreeSet<&str> = blamed
+            .flat_map(|statements| statements.iter().take(statements_max))
+            .filter_map(|it| it.finding.as_deref())
+            .collect();
+        self.failing_findings().filter(move |it| !told.contains(it.id.as_str()))
+    }
+
+    /// Leaves only what is asked for, and decides anew.
+    pub fn retain(
+        &mut self,
+        route: impl Fn(&Route) -> bool,
+        change: impl Fn(&Changed) -> bool,
+        finding: impl Fn(&Finding) -> bool,
+    ) {
+        self.routes.retain(route);
+        let routes = &self.routes;
+        self.budgets.retain(|it| {
+            routes.iter().any(|route| route.route == it.route && route.attribution == it.attribution)
+        });
+        self.changes.retain(change);
+        self.findings.retain(finding);
+        let findings = &self.findings;
+        self.failing.retain(|id| findings.iter().any(|it| it.id == *id));
+        self.exit_code = self.verdict();
+    }
+
     fn judge_budgets(&mut self, capture: &Capture, budgets: &Budgets, comparison: Option<&Comparison>) {
         for route in capture.routes.iter().filter(|route| route.requests > 0) {
             let budget = budgets.of(&route.route, route.is_named()).filter(Budget::is_limiting);

@@ -37,9 +37,9 @@ pub fn markdown(report: &Report) -> String {
         let _ = writeln!(out, "- {}: **{}**", code(&it.route), limits.join("; "));
         statements(out, &it.statements);
     });
-    let worse: Vec<_> = report.regressions().collect();
+    let worse: Vec<_> = report.further_regressions().collect();
     section(&mut out, "More than before", &worse, change);
-    let failing: Vec<_> = report.failing_findings().collect();
+    let failing: Vec<_> = report.further_findings(STATEMENTS_MAX).collect();
     section(&mut out, "New findings", &failing, finding);
     routes(&mut out, report);
     out

@@ -27,14 +27,9 @@ pub fn text(report: &Report) -> String {
     }
     let over: Vec<&Judged> = report.over_budget().collect();
     section(&mut out, &over, over_budget);
-    let mut told: Vec<&str> = over.iter().flat_map(|it| shown_findings(&it.statements)).collect();
-    let is_told =
-        |it: &&Changed| over.iter().any(|over| over.route == it.route && over.attribution == it.attribution);
-    let changed: Vec<&Changed> = report.regressions().filter(|it| !is_told(it)).collect();
+    let changed: Vec<&Changed> = report.further_regressions().collect();
     section(&mut out, &changed, |out, it| regression(out, it));
-    told.extend(changed.iter().flat_map(|it| shown_findings(&it.statements)));
-    let findings: Vec<&Finding> =
-        report.failing_findings().filter(|it| !told.contains(&it.id.as_str())).collect();
+    let findings: Vec<&Finding> = report.further_findings(STATEMENTS_MAX).collect();
     section(&mut out, &findings, finding);
     for note in &report.notes {
         let _ = writeln!(out, "note: {}", plain(note));
@@ -132,10 +127,6 @@ pub(crate) fn totals(it: &Changed) -> String {
 
 /// Statements shown of one route.
 const STATEMENTS_MAX: usize = 4;
-
-fn shown_findings(statements: &[Blame]) -> impl Iterator<Item = &str> {
-    statements.iter().take(STATEMENTS_MAX).filter_map(|it| it.finding.as_deref())
-}
 
 fn statements(out: &mut String, statements: &[Blame]) {
     for it in statements.iter().take(STATEMENTS_MAX) {

@@ -52,7 +52,7 @@ pub(crate) fn plain(text: &str) -> String {
 
 /// Marks that change the direction of a text, join lines, or cannot be seen.
 fn is_invisible(c: char) -> bool {
-    matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+    matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
 
 /// `text` cut to `characters`, with a mark where something is missing.

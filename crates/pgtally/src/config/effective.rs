@@ -37,6 +37,11 @@ impl Effective {
         self.path == other.path && self.texts == other.texts
     }
 
+    /// The value as it was written; the first of several, `None` when the setting is not set.
+    pub(super) fn text(&self) -> Option<&str> {
+        self.texts.first().map(String::as_str)
+    }
+
     /// The value without what is secret in it; `None` when the setting is not set.
     #[must_use]
     pub fn shown(&self) -> Option<String> {

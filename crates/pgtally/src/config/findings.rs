@@ -1,10 +1,11 @@
 //! Thresholds of the rules, for all routes and for single ones, and the file of acknowledgements.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use pgtally_analysis::{FindingSettings, TimeSettings};
+use pgtally_analysis::{Acks, FindingSettings, TimeSettings};
 
+use super::Config;
 use super::layers::Layers;
 use super::nanoseconds;
 use super::values::{duration, mode, repeats_min, some_text};
@@ -32,6 +33,23 @@ pub(super) fn finding_settings(layers: &mut Layers) -> FindingSettings {
         settings.routes.insert(route, own);
     }
     settings
+}
+
+impl Config {
+    /// The file of acknowledgements.
+    pub(crate) fn acknowledgements_file(&self) -> Option<PathBuf> {
+        let setting = self.effective.iter().find(|it| it.path == "findings.acknowledgements")?;
+        setting.text().map(PathBuf::from)
+    }
+
+    /// Has `acks` count for every route.
+    pub(crate) fn set_acknowledgements(&mut self, acks: Acks) {
+        let acks = Arc::new(acks);
+        for route in self.findings.routes.values_mut() {
+            route.acks = Arc::clone(&acks);
+        }
+        self.findings.acks = acks;
+    }
 }
 
 /// Thresholds that are numbers, by the names of their settings.
@@ -66,7 +84,7 @@ fn times(layers: &mut Layers, section: &str, settings: &mut FindingSettings) {
     }
 }
 
-fn read_acks(path: &str) -> Result<pgtally_analysis::Acks, String> {
+fn read_acks(path: &str) -> Result<Acks, String> {
     let path = some_text(path)?;
     let text =
         std::fs::read_to_string(Path::new(&path)).map_err(|error| format!("cannot be read: {error}"))?;
@@ -75,7 +93,6 @@ fn read_acks(path: &str) -> Result<pgtally_analysis::Acks, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Config;
     use super::*;
 
     fn load(file: &str) -> Result<FindingSettings, Vec<String>> {

@@ -1,13 +1,19 @@
 //! The list of findings, and one finding with its evidence and what to do.
 
 use askama::Template;
+use axum::Form;
+use axum::extract::rejection::FormRejection;
 use axum::extract::{Path, State};
-use axum::response::Response;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Redirect, Response};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use pgtally_report::NewAck;
+use serde::Deserialize;
 
 use super::frame::Frame;
 use super::text::{milliseconds, moment, number, psql, request_href, route_href, short, visible};
-use super::{Asked, busy, not_found, page};
-use crate::admin::AdminState;
+use super::{Asked, busy, not_found, page, problem};
+use crate::admin::{AdminState, is_of_other_page};
 use crate::api::FindingView;
 use crate::lookups::{Listing, Order};
 use crate::report;
@@ -118,12 +124,85 @@ struct Finding {
     psql: String,
     state_is_open: bool,
     ack: String,
+    /// Whether there is a file that this page can write to.
+    has_file: bool,
+    form: AckForm,
+    problem: Option<String>,
+}
+
+/// The form that acknowledges a finding, as it was filled in.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub(super) struct AckForm {
+    #[serde(default)]
+    reason: String,
+    #[serde(default)]
+    expires: String,
+    #[serde(default)]
+    max_repeat: String,
+}
+
+impl AckForm {
+    fn entry(&self, id: String) -> Result<NewAck, String> {
+        let max_repeat = match self.max_repeat.trim() {
+            "" => None,
+            text => Some(text.parse().map_err(|_| format!("{} is no number of repeats", short(text, 20)))?),
+        };
+        let expires = Some(self.expires.trim().to_owned()).filter(|text| !text.is_empty());
+        let reason = self.reason.trim().to_owned();
+        Ok(NewAck { id: Some(id), reason, expires, max_repeat, ..NewAck::default() })
+    }
 }
 
 pub(super) async fn one(State(state): State<AdminState>, Path(id): Path<String>) -> Response {
-    let Some(answer) = state.asker.findings().await else { return busy(&state) };
+    show(&state, &id, AckForm::default(), None).await
+}
+
+/// Acknowledges a finding. Browsers name the page that a form stands on; what does not is no form of ours.
+pub(super) async fn acknowledge(
+    State(state): State<AdminState>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    form: Result<Form<AckForm>, FormRejection>,
+) -> Response {
+    if !headers.contains_key(header::ORIGIN) || is_of_other_page(&headers) {
+        return problem(
+            &state,
+            StatusCode::FORBIDDEN,
+            "Not from here",
+            "The form must be sent by its own page.",
+        );
+    }
+    let Ok(Form(form)) = form else {
+        return problem(
+            &state,
+            StatusCode::BAD_REQUEST,
+            "Not understood",
+            "This is not what the form sends.",
+        );
+    };
+    let added = match form.entry(id.clone()) {
+        Ok(entry) => state.reloading.acknowledge(entry).await.map_err(|error| error.to_string()),
+        Err(problem) => Err(problem),
+    };
+    match added {
+        Ok(_) => {
+            Redirect::to(&format!("/findings/{}", utf8_percent_encode(&id, NON_ALPHANUMERIC))).into_response()
+        }
+        Err(problem) => {
+            let shown = show(&state, &id, form, Some(problem)).await;
+            if shown.status() == StatusCode::OK {
+                (StatusCode::BAD_REQUEST, shown).into_response()
+            } else {
+                shown
+            }
+        }
+    }
+}
+
+async fn show(state: &AdminState, id: &str, form: AckForm, problem: Option<String>) -> Response {
+    let Some(answer) = state.asker.findings().await else { return busy(state) };
     let Some(it) = answer.findings.iter().find(|it| it.id == id) else {
-        return not_found(&state, "There is no such finding, or it was forgotten by a reset.");
+        return not_found(state, "There is no such finding, or it was forgotten by a reset.");
     };
     let row = Row::of(it);
     let title = format!("{} on {}", row.label, row.route);
@@ -141,8 +220,11 @@ pub(super) async fn one(State(state): State<AdminState>, Path(id): Path<String>)
         rewrite: it.rewrite.as_deref().map(visible),
         state_is_open: it.state != "acked",
         ack: acknowledgement(it),
+        has_file: state.reloading.config().await.acknowledgements_file().is_some(),
+        form,
+        problem,
         row,
-        frame: Frame { complete: answer.complete, ..Frame::new(&state, "Findings", &title) },
+        frame: Frame { complete: answer.complete, ..Frame::new(state, "Findings", &title) },
     })
 }
 
