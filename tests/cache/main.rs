@@ -7,8 +7,18 @@
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod actors;
+mod checker;
+mod client;
 mod definitions;
+mod history;
+mod nemesis;
+mod routes;
+mod safety;
+mod scripts;
+mod seeded;
 mod serving;
+mod twin;
 
 use pgtally::Address;
 use pgtally_throwaway::Throwaway;

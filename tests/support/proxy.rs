@@ -25,6 +25,16 @@ impl TestProxy {
     /// As [`TestProxy::to`], with more settings as `("section.key", "value")`.
     #[must_use]
     pub fn with(upstream: &Address, settings: &[(&'static str, &str)]) -> Self {
+        Self::altered(upstream, settings, |_| {})
+    }
+
+    /// As [`TestProxy::with`], with what no setting says.
+    #[must_use]
+    pub fn altered(
+        upstream: &Address,
+        settings: &[(&'static str, &str)],
+        alter: impl FnOnce(&mut Config),
+    ) -> Self {
         let mut flags = vec![
             ("relay.upstream", vec![upstream.to_string()]),
             ("admin.listen", vec!["127.0.0.1:0".to_owned()]),
@@ -36,7 +46,9 @@ impl TestProxy {
         {
             flags.push((name, vec![value.to_owned()]));
         }
-        Self::of(&Config::load(None, [], flags).expect("a usable configuration"))
+        let mut config = Config::load(None, [], flags).expect("a usable configuration");
+        alter(&mut config);
+        Self::of(&config)
     }
 
     /// A proxy whose settings stand in the file at `path`, on free ports.

@@ -6,7 +6,8 @@
 //! views, and the functions of triggers, defaults, checks, indexes and policies. Whatever the snapshot does not know is
 //! "everything" for a write and a reason not to keep the answer for a read.
 //!
-//! What is believed: that a function declared `IMMUTABLE` or `STABLE` changes nothing, as PostgreSQL itself believes.
+//! What is believed: that a function declared `IMMUTABLE` or `STABLE` changes nothing, as PostgreSQL itself believes; and
+//! that text which changes definitions has a word for it (`CREATE`, `ALTER`, …) somewhere in it.
 //!
 //! Deliberately absent: when a snapshot is too old. Its owner compares the catalog's version.
 //!
@@ -51,6 +52,8 @@ pub struct Catalog {
     types: FxHashMap<String, Vec<FunctionId>>,
     /// By name.
     row_functions: FxHashMap<String, Vec<FunctionId>>,
+    /// There are functions whose text may change definitions.
+    may_define: bool,
 }
 
 impl Catalog {
@@ -74,6 +77,7 @@ impl Catalog {
             catalog.routines_by_name.entry(routine.name.clone()).or_default().push(index);
             catalog.routines_by_id.insert(routine.id, index);
         }
+        catalog.may_define = rows.routines.iter().any(|routine| routine.may_define);
         catalog.relations = rows.relations;
         catalog.routines = rows.routines;
         let named =

@@ -58,25 +58,37 @@ pub struct WriteSet {
     tags: Vec<Box<str>>,
     is_everything: bool,
     is_catalog: bool,
+    may_define: bool,
 }
 
 impl WriteSet {
     /// Nothing.
     #[must_use]
     pub const fn nothing() -> Self {
-        Self { tables: Vec::new(), tags: Vec::new(), is_everything: false, is_catalog: false }
+        Self::reaching(false, false, false)
+    }
+
+    const fn reaching(is_everything: bool, is_catalog: bool, may_define: bool) -> Self {
+        Self { tables: Vec::new(), tags: Vec::new(), is_everything, is_catalog, may_define }
     }
 
     /// Any table of the database.
     #[must_use]
     pub const fn everything() -> Self {
-        Self { tables: Vec::new(), tags: Vec::new(), is_everything: true, is_catalog: false }
+        Self::reaching(true, false, false)
+    }
+
+    /// What text does that nobody has read (dynamic SQL, functions in other languages): any table's rows, and perhaps
+    /// definitions. Answers that depend on tables are old; definitions are read again.
+    #[must_use]
+    pub const fn unknown() -> Self {
+        Self::reaching(true, false, true)
     }
 
     /// Definitions, grants or roles: what any text means, in all databases of the server, and any table's rows.
     #[must_use]
     pub const fn catalog() -> Self {
-        Self { tables: Vec::new(), tags: Vec::new(), is_everything: true, is_catalog: true }
+        Self::reaching(true, true, true)
     }
 
     /// These tables.
@@ -96,10 +108,20 @@ impl WriteSet {
         }
     }
 
+    /// The server has told which tables the transaction has locked for writing, and that it has defined nothing: what
+    /// is locked is written, and where nobody knew, nothing else is.
+    pub fn narrow_to(&mut self, locked: impl IntoIterator<Item = TableId>) {
+        self.is_everything = self.is_catalog;
+        self.may_define = self.is_catalog;
+        self.tables.extend(locked);
+        self.tidy();
+    }
+
     /// Adds all of `other`.
     pub fn merge(&mut self, other: &Self) {
         self.is_everything |= other.is_everything;
         self.is_catalog |= other.is_catalog;
+        self.may_define |= other.may_define;
         if !other.tables.is_empty() {
             self.tables.extend_from_slice(&other.tables);
         }
@@ -129,7 +151,7 @@ impl WriteSet {
     /// Whether nothing at all is changed.
     #[must_use]
     pub fn is_nothing(&self) -> bool {
-        !self.is_everything && !self.is_catalog && self.tables.is_empty() && self.tags.is_empty()
+        *self == Self::nothing()
     }
 
     /// Whether it may be any table; then [`WriteSet::tables`] is empty.
@@ -142,6 +164,12 @@ impl WriteSet {
     #[must_use]
     pub const fn is_catalog(&self) -> bool {
         self.is_catalog
+    }
+
+    /// Whether definitions may have changed in a way that nobody can tell.
+    #[must_use]
+    pub const fn may_define(&self) -> bool {
+        self.may_define
     }
 
     /// The tables in order, each once.
@@ -279,6 +307,21 @@ mod tests {
         }
         assert!(set.is_catalog() && set.tags().is_empty());
         assert!(ReadSet::of((0..1_000).map(TableId)).is_anything());
+    }
+
+    #[test]
+    fn locks_take_the_place_of_what_nobody_knew() {
+        let narrowed = |mut set: WriteSet| {
+            set.add_tag("x");
+            set.narrow_to([TableId(2), TableId(1)]);
+            set
+        };
+        let known = narrowed(WriteSet::of([TableId(3)]));
+        assert_eq!(known.tables(), [TableId(1), TableId(2), TableId(3)]);
+        let unknown = narrowed(WriteSet::unknown());
+        assert!(unknown.tables() == [TableId(1), TableId(2)] && !unknown.may_define());
+        assert_eq!(unknown.tags(), [Box::from("x")]);
+        assert!(narrowed(WriteSet::catalog()).is_everything());
     }
 
     #[test]

@@ -21,6 +21,7 @@ use pgtally_protocol::{
 };
 
 use crate::facts::{StatementFacts, WriteSet};
+use crate::two_phase::TwoPhase;
 use crate::versions::{DatabaseId, OpenCommit, Versions};
 
 /// Which prepared statements a statement forgets.
@@ -38,6 +39,8 @@ pub trait Statement: std::fmt::Debug {
     fn facts(&self) -> &StatementFacts;
     /// Which prepared statements it forgets.
     fn forgets(&self) -> Option<Forgets>;
+    /// What it does to a prepared transaction.
+    fn two_phase(&self) -> Option<&TwoPhase>;
 }
 
 impl<S: Statement> Statement for std::rc::Rc<S> {
@@ -47,6 +50,10 @@ impl<S: Statement> Statement for std::rc::Rc<S> {
 
     fn forgets(&self) -> Option<Forgets> {
         S::forgets(self)
+    }
+
+    fn two_phase(&self) -> Option<&TwoPhase> {
+        S::two_phase(self)
     }
 }
 
@@ -88,6 +95,8 @@ pub struct Heard {
     pub is_changed: bool,
     /// SQLSTATE with which the server leaves.
     pub farewell: Option<[u8; 5]>,
+    /// The server's process for this session.
+    pub backend_pid: Option<u32>,
 }
 
 /// One session.
@@ -110,6 +119,8 @@ pub struct Front<S: Statement + Clone> {
     doubts: u32,
     forgets: Vec<Forgets>,
     portals: Portals<S>,
+    /// A `Parse` of the unnamed statement is unanswered: failing, it takes the one before with it.
+    is_redefining: bool,
     is_in_message: bool,
     has_left: bool,
     has_standard_strings: bool,
@@ -121,7 +132,7 @@ impl<S: Statement + Clone> Front<S> {
     pub fn new(database: DatabaseId) -> Self {
         Self {
             client: FrameReader::new(frontend::body_limit),
-            upstream: FrameReader::new(backend::body_limit),
+            upstream: FrameReader::new(body_limit),
             conversation: Conversation::new(),
             database,
             transaction: WriteSet::nothing(),
@@ -132,6 +143,7 @@ impl<S: Statement + Clone> Front<S> {
             doubts: 0,
             forgets: Vec::new(),
             portals: Portals(Vec::new()),
+            is_redefining: false,
             is_in_message: false,
             has_left: false,
             has_standard_strings: true,
@@ -152,11 +164,15 @@ impl<S: Statement + Clone> Front<S> {
         self.conversation.status() != TransactionStatus::Idle
     }
 
-    /// What the transaction has written, where it is surely open and nothing is unanswered: the moment for asking the
-    /// server what it has locked.
+    /// What the transaction has written, where it is surely open, has not failed, and nothing is unanswered: the moment
+    /// for asking the server what it has locked.
     #[must_use]
     pub fn held_writes(&mut self) -> Option<&mut WriteSet> {
-        let is_held = self.is_surely_open && self.conversation.pending() == 0 && !self.is_in_message;
+        let is_held = self.is_surely_open
+            && self.conversation.status() == TransactionStatus::Open
+            && self.conversation.pending() == 0
+            && !self.is_in_message
+            && !self.transaction.is_nothing();
         is_held.then_some(&mut self.transaction)
     }
 
@@ -193,6 +209,7 @@ impl<S: Statement + Clone> Front<S> {
         while let Some(frame) = self.client.next(&mut chunk)? {
             whole = length - chunk.len();
             self.has_left |= frame.tag == TERMINATE;
+            self.is_redefining |= frame.tag == frontend::PARSE && frame.body.first() == Some(&0);
             let sent = sent(&mut self.conversation, &mut self.portals, &frame, self.doubts, reader)?;
             self.note(sent, versions);
         }
@@ -208,13 +225,37 @@ impl<S: Statement + Clone> Front<S> {
                 if let Some(forgets) = statement.forgets() {
                     self.forgets.push(forgets);
                 }
-                self.note_facts(statement.facts(), versions);
+                match statement.two_phase() {
+                    None => self.note_facts(statement.facts(), versions),
+                    Some(two_phase) => self.note_two_phase(two_phase, statement.facts(), versions),
+                }
             }
             Sent::Unknown => {
+                versions.forget_prepared();
                 let facts = StatementFacts::unknown(crate::BypassReason::UnknownStatement);
                 self.note_facts(&facts, versions);
             }
         }
+    }
+
+    fn note_two_phase(&mut self, two_phase: &TwoPhase, facts: &StatementFacts, versions: &Versions) {
+        let prepared = &versions.prepared;
+        let writes = match two_phase {
+            TwoPhase::Commit(gid) => prepared.take(self.database, gid).unwrap_or_else(WriteSet::catalog),
+            TwoPhase::Prepare(gid) if self.is_surely_open => {
+                prepared.add(self.database, gid, &self.transaction);
+                WriteSet::nothing()
+            }
+            TwoPhase::Rollback(gid) => {
+                prepared.take(self.database, gid);
+                WriteSet::nothing()
+            }
+            TwoPhase::Prepare(_) | TwoPhase::Unknown => {
+                prepared.clear();
+                WriteSet::catalog()
+            }
+        };
+        self.note_facts(&StatementFacts { writes, can_change_session: false, ..facts.clone() }, versions);
     }
 
     fn note_facts(&mut self, facts: &StatementFacts, versions: &Versions) {
@@ -222,6 +263,7 @@ impl<S: Statement + Clone> Front<S> {
         // What runs any SQL by itself may prepare and forget statements too.
         self.doubts += u32::from(facts.can_change_session && facts.can_commit);
         if !facts.writes.is_nothing() {
+            versions.stated(self.database, &facts.writes);
             self.transaction.merge(&facts.writes);
         }
         if facts.can_commit {
@@ -267,6 +309,10 @@ impl<S: Statement + Clone> Front<S> {
     pub fn upstream(&mut self, mut chunk: &[u8], versions: &Versions) -> Result<Heard, Desync> {
         let mut heard = Heard::default();
         while let Some(frame) = self.upstream.next(&mut chunk)? {
+            if frame.tag == BACKEND_KEY_DATA {
+                let pid = frame.body.first_chunk().map(|pid| u32::from_be_bytes(*pid));
+                heard.backend_pid = pid.or(heard.backend_pid);
+            }
             if frame.tag == backend::PARAMETER_STATUS {
                 if let Ok((b"standard_conforming_strings", value)) = backend::parameter_status(frame.body) {
                     self.has_standard_strings = value == b"on";
@@ -277,8 +323,13 @@ impl<S: Statement + Clone> Front<S> {
             }
             let status = match self.conversation.answer(frame.tag, frame.body)? {
                 Step::Ready(status) => status,
-                Step::Failed(_, error) if error.is_fatal => {
-                    heard.farewell = Some(error.sqlstate);
+                Step::Failed(_, error) => {
+                    if error.is_fatal {
+                        heard.farewell = Some(error.sqlstate);
+                    }
+                    if self.is_redefining {
+                        self.conversation.forget_statements(|prepared| prepared.name_hash == UNNAMED);
+                    }
                     continue;
                 }
                 _ => continue,
@@ -296,6 +347,7 @@ impl<S: Statement + Clone> Front<S> {
         if !self.open.is_empty() {
             versions.finish(std::mem::take(&mut self.open));
         }
+        self.is_redefining = false;
         self.is_surely_open = status != TransactionStatus::Idle;
         if status == TransactionStatus::Idle {
             self.portals.0.clear();
@@ -414,6 +466,13 @@ impl<S: Clone> Portals<S> {
     }
 }
 
+/// Bytes of a server's message body worth keeping.
+const fn body_limit(tag: u8) -> usize {
+    if tag == BACKEND_KEY_DATA { size_of::<u32>() } else { backend::body_limit(tag) }
+}
+
+/// `BackendKeyData`.
+const BACKEND_KEY_DATA: u8 = b'K';
 /// `Terminate`.
 const TERMINATE: u8 = b'X';
 /// Stands for the unnamed statement among the hashes of names.

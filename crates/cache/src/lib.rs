@@ -8,8 +8,10 @@
 //! * [`hint`] and [`policy`]: what is asked for, and what of that is allowed.
 //! * [`unit`], [`bare`](mod@bare) and [`key`]: what a client's bytes ask, and what the answer is kept under.
 //! * [`front`]: one session, followed closely enough to know what each message may commit.
+//! * [`two_phase`]: what prepared transactions have written.
 //! * [`sieve`]: takes the answers to pgtally's own messages out of the server's.
 //! * [`capture`]: copies an answer while it is relayed.
+//! * [`fault`]: mistakes on purpose, for the tests.
 //! * [`store`] and [`flight`]: the answers that are kept, and those on their way.
 //!
 //! Deliberately absent: sockets, clocks, threads, and any guess: what is not known goes to PostgreSQL.
@@ -19,6 +21,7 @@ pub mod capture;
 pub mod catalog;
 pub mod clock_words;
 pub mod facts;
+pub mod fault;
 pub mod flight;
 pub mod front;
 pub mod hint;
@@ -26,6 +29,7 @@ pub mod key;
 pub mod policy;
 pub mod sieve;
 pub mod store;
+pub mod two_phase;
 pub mod unit;
 pub mod versions;
 
@@ -33,6 +37,7 @@ pub use bare::bare;
 pub use capture::{Capture, Captured, Refused};
 pub use catalog::{Catalog, CatalogRows};
 pub use facts::{BypassReason, ReadSet, StatementFacts, TableId, WriteSet};
+pub use fault::Fault;
 pub use flight::{Flights, Lead};
 pub use front::{Forgets, Front, Heard, Reader, Statement};
 pub use hint::Hint;
@@ -40,5 +45,6 @@ pub use key::{Environment, Key, KeyRef, write_key};
 pub use policy::{Decision, Limits, Mode, Plan, Policy, Rule, Subject};
 pub use sieve::{Answer, Sieve};
 pub use store::{Entry, NewEntry, Store};
+pub use two_phase::TwoPhase;
 pub use unit::{Definition, Unit};
 pub use versions::{DatabaseId, OpenCommit, Token, Versions};

@@ -23,6 +23,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use rustc_hash::FxBuildHasher;
 
 use crate::facts::{ReadSet, TableId, WriteSet};
+use crate::fault::Fault;
+use crate::two_phase::PreparedTransactions;
 
 /// Words in the table, 8 bytes each. With 1,000 tables and tags written at all times, 1.5 % of the others share a word
 /// with one of them.
@@ -74,6 +76,8 @@ impl OpenCommit {
 #[derive(Debug)]
 pub struct Versions {
     words: Box<[AtomicU64]>,
+    fault: Fault,
+    pub(crate) prepared: PreparedTransactions,
 }
 
 impl Default for Versions {
@@ -86,11 +90,18 @@ impl Versions {
     /// All versions 0, nothing dirty.
     #[must_use]
     pub fn new() -> Self {
-        Self::with_words(WORDS)
+        Self::with_fault(Fault::None)
+    }
+
+    /// As [`Versions::new`], with a mistake on purpose.
+    #[must_use]
+    pub fn with_fault(fault: Fault) -> Self {
+        Self { fault, ..Self::with_words(WORDS) }
     }
 
     fn with_words(count: usize) -> Self {
-        Self { words: (0..count).map(|_| AtomicU64::new(0)).collect() }
+        let words = (0..count).map(|_| AtomicU64::new(0)).collect();
+        Self { words, fault: Fault::None, prepared: PreparedTransactions::default() }
     }
 
     fn word(&self, place: Place) -> &AtomicU64 {
@@ -113,11 +124,21 @@ impl Versions {
             places.extend(reads.tables().iter().map(|table| place_of_table(database, *table)));
         }
         places.extend(tags.iter().map(|tag| place(database, b'g', tag.as_bytes())));
+        self.take(places)
+    }
+
+    fn take(&self, places: impl IntoIterator<Item = Place>) -> Option<Token> {
         let words = places.into_iter().map(|place| {
             let word = self.word(place).load(Ordering::SeqCst);
             (word & DIRTY_MASK == 0).then_some((place, word))
         });
         words.collect::<Option<_>>().map(Token)
+    }
+
+    /// The words of a database's definitions, to be taken before they are read; `None` while they are being changed.
+    #[must_use]
+    pub fn definitions(&self, database: DatabaseId) -> Option<Token> {
+        self.take([CATALOG, place(database, b'c', b"")])
     }
 
     /// Whether nothing that `token` is about has been written since, or is being written.
@@ -126,11 +147,34 @@ impl Versions {
         token.0.iter().all(|(place, word)| self.word(*place).load(Ordering::SeqCst) == *word)
     }
 
+    /// The token to keep an answer with that was asked for under `token`; `None` where it has been overtaken.
+    #[must_use]
+    pub fn settled(&self, token: Token) -> Option<Token> {
+        if self.fault.is(Fault::NoFillCheck) {
+            return self.take(token.0.iter().map(|(place, _)| *place));
+        }
+        self.is_current(&token).then_some(token)
+    }
+
+    /// A statement that writes is about to be forwarded: of no concern before its transaction commits.
+    pub fn stated(&self, database: DatabaseId, writes: &WriteSet) {
+        if self.fault.is(Fault::AtStatement) {
+            self.invalidate(database, writes);
+        }
+    }
+
+    /// Somebody may have prepared transactions of any name.
+    pub fn forget_prepared(&self) {
+        self.prepared.clear();
+    }
+
     /// Marks all that `writes` may change, before the message that may commit it is forwarded. Adds to `open`.
     pub fn begin(&self, database: DatabaseId, writes: &WriteSet, open: &mut OpenCommit) {
         for place in places_of(database, writes) {
             if !open.0.contains(&place) {
-                self.word(place).fetch_add(VERSION_ONE + DIRTY_ONE, Ordering::SeqCst);
+                if !self.fault.is(Fault::AtAck) && !self.fault.is(Fault::AtStatement) {
+                    self.word(place).fetch_add(VERSION_ONE + DIRTY_ONE, Ordering::SeqCst);
+                }
                 open.0.push(place);
             }
         }
@@ -138,8 +182,12 @@ impl Versions {
 
     /// The outcome is known and has not been told to the client yet, or can no longer change anything.
     pub fn finish(&self, open: OpenCommit) {
+        if self.fault.is(Fault::AtStatement) {
+            return;
+        }
+        let dirty = if self.fault.is(Fault::AtAck) { 0 } else { DIRTY_ONE };
         for place in open.0 {
-            self.word(place).fetch_add(VERSION_ONE - DIRTY_ONE, Ordering::SeqCst);
+            self.word(place).fetch_add(VERSION_ONE - dirty, Ordering::SeqCst);
         }
     }
 
@@ -162,6 +210,9 @@ fn places_of(database: DatabaseId, writes: &WriteSet) -> Vec<Place> {
     let mut places = Vec::with_capacity(writes.tables().len() + writes.tags().len() + 1);
     if writes.is_catalog() {
         places.push(CATALOG);
+    }
+    if writes.may_define() {
+        places.push(place(database, b'c', b""));
     }
     if writes.is_everything() {
         places.push(place(database, b'd', b""));

@@ -9,7 +9,9 @@
 mod alarm;
 pub(crate) mod command;
 mod desk;
+mod doubts;
 mod environment;
+mod locks;
 mod relay;
 mod session;
 mod totals;
@@ -18,17 +20,18 @@ pub(crate) mod views;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use pgtally_cache::{Flights, OpenCommit, Policy, Store, Versions, WriteSet};
+use pgtally_cache::{Flights, Policy, Store, Versions, WriteSet};
 use rustc_hash::FxHashMap;
-use tracing::info;
 
 use self::alarm::Alarm;
 pub(crate) use self::desk::Desk;
+use self::doubts::{Doubt, Doubts};
 pub(crate) use self::relay::relay;
 pub(crate) use self::session::CachedSession;
 pub(crate) use self::totals::Totals;
 use crate::catalog::{Catalogs, database_id};
 use crate::config::CacheSettings;
+use crate::live::Live;
 
 /// Databases with a quota of their own; those beyond share one.
 const QUOTAS_MAX: usize = 256;
@@ -46,6 +49,7 @@ pub(crate) struct Cache {
     quotas: Mutex<FxHashMap<Arc<str>, Arc<AtomicU64>>>,
     pub(crate) totals: Totals,
     alarm: Alarm,
+    doubts: Doubts,
 }
 
 impl Cache {
@@ -64,6 +68,7 @@ impl Cache {
             quotas: Mutex::default(),
             totals: Totals::default(),
             alarm: Alarm::start(),
+            doubts: Doubts::default(),
             settings: settings.clone(),
         }))
     }
@@ -96,14 +101,17 @@ impl Cache {
 
     /// Keeps what a commit of unknown outcome may have changed from being served, until the server has surely done
     /// or undone it.
-    fn hold(&self, open: OpenCommit) {
-        if open.is_empty() {
+    fn hold(&self, doubt: Doubt) {
+        if doubt.open.is_empty() {
             return;
         }
         self.totals.ambiguous.fetch_add(1, Ordering::Relaxed);
-        info!(hold = ?self.settings.ambiguous_hold, "a commit's outcome is unknown: what it may have written is not served");
-        let versions = Arc::clone(&self.versions);
-        self.alarm.after(self.settings.ambiguous_hold, move || versions.finish(open));
+        self.doubts.add(doubt, self.settings.ambiguous_hold);
+    }
+
+    /// Ends doubts about commits, until the proxy does.
+    pub(crate) async fn settle_forever(self: Arc<Self>, live: Live) {
+        self.doubts.settle_forever(&self.versions, live).await;
     }
 
     /// Makes answers with these tags old, those that read these tables, or all. Answers with the entries that are

@@ -30,7 +30,7 @@ use self::load::{LoadError, Loaded, load};
 use crate::config::InspectAccount;
 use crate::live::{Live, StartupSetting};
 use crate::logging::with_causes;
-use crate::socket::Address;
+use crate::socket::{Address, Stream};
 use crate::tls::{ConnectError, connect};
 
 /// Databases whose definitions are known at a time. Sessions of others are not cached.
@@ -63,7 +63,7 @@ pub(crate) struct Snapshot {
 }
 
 impl Snapshot {
-    /// Whether no definition has changed since, as far as the proxy has seen. One atomic load.
+    /// Whether no definition has changed since, as far as the proxy has seen. Two atomic loads.
     pub(crate) fn is_current(&self, versions: &Versions) -> bool {
         versions.is_current(&self.token)
     }
@@ -71,13 +71,15 @@ impl Snapshot {
 
 /// Why a database could not be read.
 #[derive(Debug, Error)]
-enum CatalogError {
+pub(crate) enum CatalogError {
     #[error("cannot connect")]
     Connect(#[from] ConnectError),
     #[error("no answer in time")]
     Late(#[from] Elapsed),
     #[error("cannot read the catalog")]
     Load(#[from] LoadError),
+    #[error("there is no account to ask with")]
+    NoAccount,
     #[error("there is no upstream")]
     NoUpstream,
     #[error("PostgreSQL refuses inspect.user")]
@@ -218,7 +220,7 @@ impl Catalogs {
         account: &InspectAccount,
     ) -> bool {
         // While definitions are being changed there is no version to read them under; whoever asks next tries again.
-        let Some(token) = self.versions.token(id, None, &[]) else { return true };
+        let Some(token) = self.versions.definitions(id) else { return true };
         match read(name, setting, account).await {
             Ok(loaded) => self.learn(id, token, loaded),
             Err(error) => return self.forget(id, &error),
@@ -286,14 +288,7 @@ async fn read_from(
     setting: &StartupSetting,
     account: &InspectAccount,
 ) -> Result<Loaded, CatalogError> {
-    let stream = connect(address, setting.security.upstream.as_ref()).await?.stream;
-    stream.tune(&setting.socket);
-    let mut config = tokio_postgres::Config::new();
-    config.user(&account.user).dbname(name).application_name("pgtally catalog");
-    if let Some(password) = &account.password {
-        config.password(password.reveal());
-    }
-    let (client, connection) = config.connect_raw(stream, NoTls).await?;
+    let (client, connection) = open(address, name, setting, account).await?;
     let connection = std::pin::pin!(connection);
     tokio::select! {
         loaded = load(&client) => Ok(loaded?),
@@ -303,4 +298,24 @@ async fn read_from(
             Err(error) => Err(error.into()),
         },
     }
+}
+
+/// Logs in with the account of `[inspect]`. The connection has to be driven beside its client.
+pub(crate) async fn open(
+    address: &Address,
+    name: &str,
+    setting: &StartupSetting,
+    account: &InspectAccount,
+) -> Result<
+    (tokio_postgres::Client, tokio_postgres::Connection<Stream, tokio_postgres::tls::NoTlsStream>),
+    CatalogError,
+> {
+    let stream = connect(address, setting.security.upstream.as_ref()).await?.stream;
+    stream.tune(&setting.socket);
+    let mut config = tokio_postgres::Config::new();
+    config.user(&account.user).dbname(name).application_name("pgtally catalog");
+    if let Some(password) = &account.password {
+        config.password(password.reveal());
+    }
+    Ok(config.connect_raw(stream, NoTls).await?)
 }

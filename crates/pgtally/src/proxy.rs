@@ -10,6 +10,7 @@ use std::sync::{Arc, Weak};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use pgtally_cache::Versions;
 use pgtally_report::Capture;
 use thiserror::Error;
 use tokio::sync::{mpsc, watch};
@@ -173,7 +174,7 @@ fn start_threads(
     let aggregator = aggregator::start(clock, Arc::clone(&metrics), config, messages);
     threads.push(aggregator.map_err(StartError::Thread)?);
     let taps = TapSwitch::default();
-    let catalogs = Arc::new(Catalogs::new(Arc::default()));
+    let catalogs = Arc::new(Catalogs::new(Arc::new(Versions::with_fault(config.cache.fault))));
     let cache = Cache::new(&config.cache, Arc::clone(&catalogs));
     let setting = Setting {
         cache: cache.clone(),
@@ -210,7 +211,8 @@ fn start_threads(
     let admin_addr = admin.as_ref().map(|(_, address)| *address);
     let admin = admin.map(|(listener, _)| listener);
     let has_sockets = Arc::clone(&are_files_ours);
-    let control = Control { admin, has_sockets, bound, catalogs, is_draining, live, state, stops, workers };
+    let control =
+        Control { admin, cache, has_sockets, bound, catalogs, is_draining, live, state, stops, workers };
     let control = thread::Builder::new().name("control".into()).spawn(move || control.run());
     threads.push(control.map_err(StartError::Thread)?);
     Ok(Running {
@@ -414,6 +416,7 @@ struct Control {
     /// Not once a successor serves.
     has_sockets: Arc<AtomicBool>,
     bound: Vec<Bound>,
+    cache: Option<Arc<Cache>>,
     catalogs: Arc<Catalogs>,
     is_draining: Arc<AtomicBool>,
     live: Live,
@@ -455,6 +458,9 @@ impl Control {
             self.admin.take().map(|listener| tokio::spawn(admin::serve(listener, self.state.clone())));
         tokio::spawn(prober::probe_forever(self.live.clone()));
         tokio::spawn(Arc::clone(&self.catalogs).keep_loaded(self.live.clone()));
+        if let Some(cache) = &self.cache {
+            tokio::spawn(Arc::clone(cache).settle_forever(self.live.clone()));
+        }
         tokio::spawn(certificates::watch(self.live.clone()));
         let mut stops = self.stops.clone();
         // An error means that `Running` is gone, which also means to stop.

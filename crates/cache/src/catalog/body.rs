@@ -25,6 +25,9 @@ const UNKNOWN: [&str; 18] = [
     "load", "prepare", "reassign", "refresh", "revoke", "rollback", "truncate",
 ];
 
+/// Words by which text changes definitions or rights.
+const DEFINES: [&str; 7] = ["alter", "create", "drop", "grant", "import", "reassign", "revoke"];
+
 /// Words before a parenthesis that call nothing.
 const NO_FUNCTIONS: [&str; 38] = [
     "all",
@@ -77,6 +80,13 @@ pub fn body_access(language: &str, body: &str) -> Option<Access> {
     }
     let words: Vec<Word<'_>> = Words::of(body).collect::<Option<_>>()?;
     Reader { words: &words, is_sql: language == "sql", ..Reader::default() }.read()
+}
+
+/// Whether text that is executed may change definitions: it has a word for it, be it in a literal or a comment.
+#[must_use]
+pub fn may_define(text: &str) -> bool {
+    let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    words.into_iter().any(|word| DEFINES.iter().any(|define| define.eq_ignore_ascii_case(word)))
 }
 
 #[derive(Default)]
@@ -267,6 +277,16 @@ mod tests {
     fn session_settings_are_seen() {
         check("BEGIN SET ROLE x; RETURN NEW; END", "| session");
         check("BEGIN PERFORM set_config('a', 'b', false); END", "|set_config");
+    }
+
+    #[test]
+    fn text_that_defines_has_a_word_for_it() {
+        for text in ["EXECUTE 'CREATE TABLE x ()'", "execute format('drop%I', x)", "x;GRANT"] {
+            assert!(may_define(text), "{text}");
+        }
+        for text in ["EXECUTE 'UPDATE x SET created = 1'", "recreate()", "SELECT granted FROM drops"] {
+            assert!(!may_define(text), "{text}");
+        }
     }
 
     #[test]

@@ -68,6 +68,8 @@ pub struct Routine {
     pub is_builtin: bool,
     /// Everything its body may execute, where that could be told.
     pub body: Option<Access>,
+    /// Its text has a word by which definitions change.
+    pub may_define: bool,
 }
 
 /// An operator whose function did not come with PostgreSQL.

@@ -35,6 +35,7 @@ struct Closure<'c> {
     tables: Vec<TableId>,
     is_everything: bool,
     is_catalog: bool,
+    may_define: bool,
     changes_session: bool,
     seen: FxHashSet<Step>,
     pending: Vec<Step>,
@@ -47,6 +48,7 @@ impl<'c> Closure<'c> {
             tables: Vec::new(),
             is_everything: false,
             is_catalog: false,
+            may_define: false,
             changes_session: false,
             seen: FxHashSet::default(),
             pending: Vec::new(),
@@ -54,12 +56,14 @@ impl<'c> Closure<'c> {
     }
 
     fn finish(self) -> Written {
-        let set = match (self.is_catalog, self.is_everything) {
-            (true, _) => WriteSet::catalog(),
-            (false, true) => WriteSet::everything(),
-            (false, false) => WriteSet::of(self.tables),
+        let changes_session = self.changes_session;
+        let set = match self {
+            Self { is_catalog: true, .. } => WriteSet::catalog(),
+            Self { may_define: true, .. } => WriteSet::unknown(),
+            Self { is_everything: true, .. } => WriteSet::everything(),
+            Self { tables, .. } => WriteSet::of(tables),
         };
-        Written { set, changes_session: self.changes_session }
+        Written { set, changes_session }
     }
 
     fn statement(&mut self, access: &Access) {
@@ -80,15 +84,25 @@ impl<'c> Closure<'c> {
         }
     }
 
-    fn unknown(&mut self) {
+    /// Rows of any table.
+    fn any_table(&mut self) {
         (self.is_everything, self.changes_session) = (true, true);
+    }
+
+    /// Text that nobody has read.
+    fn unknown(&mut self) {
+        self.any_table();
+        self.may_define = true;
     }
 
     /// A statement, or all those of a function's body.
     fn access(&mut self, access: &Access) {
         match access.effect {
             Effect::Catalog => (self.is_catalog, self.changes_session) = (true, true),
-            Effect::Everything | Effect::Execute => self.unknown(),
+            Effect::Everything | Effect::Execute => {
+                self.any_table();
+                self.may_define |= self.catalog.may_define;
+            }
             Effect::Session => self.changes_session = true,
             Effect::Nothing | Effect::Prepare | Effect::Rows | Effect::Transaction => {}
         }
@@ -116,7 +130,7 @@ impl<'c> Closure<'c> {
         }
         let ids: Vec<TableId> = self.catalog.tables(table.schema.as_deref(), &table.name).collect();
         if ids.is_empty() {
-            self.unknown();
+            self.any_table();
         }
         for id in ids {
             self.follow(if only_inserts { Step::Inserted(id) } else { Step::Written(id) });
@@ -148,7 +162,7 @@ impl<'c> Closure<'c> {
         self.tables.push(id);
         match relation.kind {
             // Who knows where it writes to: it may be another table of this database.
-            RelationKind::Foreign => self.unknown(),
+            RelationKind::Foreign => self.any_table(),
             RelationKind::View => self.view_is_written(id, moves_keys),
             RelationKind::Materialized | RelationKind::Sequence | RelationKind::Table => {}
         }
@@ -203,7 +217,10 @@ impl<'c> Closure<'c> {
             _ if routine.is_builtin && builtin::writes_no_rows(&routine.name, is_volatile) => {}
             _ if !routine.is_builtin && !is_volatile => {}
             Some(body) => self.access(body),
-            None => self.unknown(),
+            None => {
+                self.any_table();
+                self.may_define |= routine.may_define;
+            }
         }
     }
 }

@@ -7,7 +7,7 @@ use crate::versions::Token;
 const DATABASE: DatabaseId = DatabaseId(1);
 
 #[derive(Clone, Debug)]
-struct Text(Rc<(StatementFacts, Option<Forgets>)>);
+struct Text(Rc<(StatementFacts, Option<Forgets>, Option<TwoPhase>)>);
 
 impl Statement for Text {
     fn facts(&self) -> &StatementFacts {
@@ -16,6 +16,10 @@ impl Statement for Text {
 
     fn forgets(&self) -> Option<Forgets> {
         self.0.1
+    }
+
+    fn two_phase(&self) -> Option<&TwoPhase> {
+        self.0.2.as_ref()
     }
 }
 
@@ -46,10 +50,12 @@ fn read(text: pgtally_protocol::frontend::Text<'_>) -> Text {
         b"set" => (StatementFacts { can_change_session: true, ..plain }, None),
         b"deallocate all" => (plain, Some(Forgets::All)),
         b"deallocate s1" => (plain, Some(Forgets::One(name_hash(b"s1")))),
-        b"begin" => (plain, None),
+        b"begin" | b"prepare transaction 'x'" | b"rollback prepared 'x'" => (plain, None),
+        b"commit prepared 'x'" => (StatementFacts { can_commit: true, ..plain }, None),
         _ => (StatementFacts::unknown(BypassReason::NotParsed), None),
     };
-    Text(Rc::new((facts, forgets)))
+    let two_phase = TwoPhase::read(std::str::from_utf8(text.bytes).unwrap());
+    Text(Rc::new((facts, forgets, two_phase)))
 }
 
 /// A session and the versions it writes to.
@@ -299,4 +305,43 @@ fn a_message_in_pieces_is_not_quiet() {
     assert!(session.is_dirty());
     session.hear(&done(b'I'));
     assert!(session.front.is_quiet());
+}
+
+#[test]
+fn a_prepared_transaction_is_remembered_until_anybody_commits_it() {
+    let mut one = Session::new();
+    let elsewhere =
+        |session: &Session| session.versions.token(DATABASE, Some(&ReadSet::of([TableId(9)])), &[]);
+    one.exchange(&query("begin"), b'T');
+    one.exchange(&query("write"), b'T');
+    let token = one.token();
+    one.exchange(&query("prepare transaction 'x'"), b'I');
+    assert_eq!(one.token(), token, "nothing was written yet");
+    let (other, spared) = (Session::new().front, elsewhere(&one));
+    one.front = other;
+    one.hear(&[message(b'R', &[0; 4]), ready(b'I')].concat());
+    one.send(&query("commit prepared 'x'"));
+    assert!(one.is_dirty());
+    one.hear(&done(b'I'));
+    assert!(one.token() != token && elsewhere(&one) == spared);
+    // It is gone; whatever has this name now may have written anything.
+    one.exchange(&query("commit prepared 'x'"), b'I');
+    assert_ne!(elsewhere(&one), spared);
+}
+
+#[test]
+fn a_definition_that_fails_takes_the_unnamed_one_before_with_it() {
+    let mut session = Session::new();
+    let defined = [message(b'1', b""), ready(b'I')].concat();
+    session.send(&[parse("", "read"), sync()].concat());
+    session.hear(&defined);
+    assert!(session.front.prepared(b"").is_some());
+    session.send(&[parse("", "wrong"), sync()].concat());
+    session.hear(&[message(b'E', b"SERROR\0VERROR\0C42P01\0\0"), ready(b'I')].concat());
+    assert!(session.front.prepared(b"").is_none());
+    session.send(&[parse("", "read"), sync()].concat());
+    session.hear(&defined);
+    session.send(&[parse("s1", "wrong"), sync()].concat());
+    session.hear(&[message(b'E', b"SERROR\0VERROR\0C42P01\0\0"), ready(b'I')].concat());
+    assert!(session.front.prepared(b"").is_some(), "a name is another matter");
 }

@@ -10,12 +10,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use pgtally_cache::catalog::body::may_define;
 use pgtally_cache::catalog::facts_without_catalog;
 use pgtally_cache::{
     BypassReason, DatabaseId, Decision, Forgets, Hint, Plan, Reader, Statement, StatementFacts, Subject,
-    WriteSet, bare,
+    TwoPhase, WriteSet, bare,
 };
-use pgtally_fingerprint::{Access, Command, Dialect, Fingerprint, Scan, StatementScan, normalize};
+use pgtally_fingerprint::{Access, Command, Dialect, Effect, Fingerprint, Scan, StatementScan, normalize};
 use pgtally_protocol::frontend::Text;
 use rustc_hash::{FxHashMap, FxHasher};
 
@@ -77,6 +78,7 @@ pub(super) struct Meaning {
     text: Box<[u8]>,
     pub(super) facts: Rc<StatementFacts>,
     forgets: Option<Forgets>,
+    two_phase: Option<TwoPhase>,
     pub(super) asked: Asked,
     /// Of the snapshot it was derived from, 0 for none; and of the rules.
     snapshot: u64,
@@ -92,6 +94,10 @@ impl Statement for Meaning {
 
     fn forgets(&self) -> Option<Forgets> {
         self.forgets
+    }
+
+    fn two_phase(&self) -> Option<&TwoPhase> {
+        self.two_phase.as_ref()
     }
 }
 
@@ -219,6 +225,12 @@ impl Desk {
         let shapes: Vec<Rc<Shape>> =
             scan.statements.iter().map(|statement| self.shape(text, statement, dialect)).collect();
         let mut facts = self.facts(place, &shapes);
+        let runs_text =
+            shapes.iter().any(|it| matches!(it.access.effect, Effect::Everything | Effect::Execute));
+        if runs_text && may_define(&String::from_utf8_lossy(text)) {
+            facts = Rc::new(StatementFacts { writes: WriteSet::catalog(), ..(*facts).clone() });
+        }
+        let two_phase = two_phase(text, &scan.statements);
         if !hint.invalidates.is_empty() || hint.is_invalidation_unreadable {
             facts = Rc::new(with_invalidations(&facts, &hint));
         }
@@ -246,7 +258,7 @@ impl Desk {
         let forgets = forgets
             .or_else(|| (shapes.len() > 1 && scan.statements.iter().any(may_forget)).then_some(Forgets::All));
         let (snapshot, policy) = numbers;
-        Meaning { text: text.into(), facts, forgets, asked, snapshot, policy, nonsense }
+        Meaning { text: text.into(), facts, forgets, two_phase, asked, snapshot, policy, nonsense }
     }
 
     fn asked(
@@ -354,15 +366,29 @@ impl Shape {
             | Command::RollbackTo
             | Command::Savepoint => facts.can_commit = false,
             Command::Rollback => facts.can_commit = false,
-            // What a transaction of another session wrote.
-            Command::Commit if self.normalized.to_ascii_uppercase().starts_with("COMMIT PREPARED") => {
-                facts.writes = WriteSet::catalog();
-            }
             _ => {}
         }
         let facts = Rc::new(facts);
         *self.facts.borrow_mut() = Some((number, Rc::clone(&facts)));
         facts
+    }
+}
+
+/// What the text does to a prepared transaction; unknown where it does more than that.
+fn two_phase(text: &[u8], statements: &[StatementScan]) -> Option<TwoPhase> {
+    let read = |statement: &StatementScan| {
+        let range = statement.text.start as usize..statement.text.end as usize;
+        // The second word tells, so most statements cost a look at one.
+        let is_candidate = matches!(
+            statement.command,
+            Command::Commit | Command::Prepare | Command::PrepareTransaction | Command::Rollback
+        );
+        let text = text.get(range).filter(|_| is_candidate)?;
+        TwoPhase::read(&String::from_utf8_lossy(text))
+    };
+    match statements {
+        [one] => read(one),
+        several => several.iter().any(|it| read(it).is_some()).then_some(TwoPhase::Unknown),
     }
 }
 
@@ -400,6 +426,7 @@ impl Reader<Rc<Meaning>> for SessionReader<'_> {
                 text: Box::default(),
                 facts: Rc::new(StatementFacts::unknown(BypassReason::NotParsed)),
                 forgets: None,
+                two_phase: Some(TwoPhase::Unknown),
                 asked: Asked::Unasked,
                 snapshot: u64::MAX,
                 policy: u64::MAX,

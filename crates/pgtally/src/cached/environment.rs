@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use pgtally_cache::{Answer, BypassReason, Environment};
+use pgtally_cache::{Answer, BypassReason, Environment, Fault};
 use pgtally_protocol::backend::Cells;
 
 /// Encodings in which a byte of a character can look like a backslash: what a literal is, is hard to say.
@@ -40,6 +40,9 @@ const SETTINGS: [&str; 22] = [
     "default_transaction_isolation",
 ];
 
+/// Of the question: the session's user, the current one, and `role`.
+const USER_COLUMNS: [usize; 3] = [8, 9, 15];
+
 /// The messages that ask.
 pub(super) fn question() -> Vec<u8> {
     let mut text = "SELECT pg_catalog.pg_is_in_recovery(), \
@@ -53,10 +56,14 @@ pub(super) fn question() -> Vec<u8> {
     for setting in SETTINGS {
         text.push_str(&format!(", pg_catalog.current_setting('{setting}', true)"));
     }
-    let name = b"pgtally environment\0";
+    group(b"pgtally environment\0", &text)
+}
+
+/// A group that asks `text` by a statement and a portal of this name (with its terminator), and forgets both.
+pub(super) fn group(name: &[u8], text: &str) -> Vec<u8> {
     let parse = [name, text.as_bytes(), b"\0\0\0"].concat();
-    let bind = [&name[..], name, b"\0\0\0\0\0\0"].concat();
-    let execute = [&name[..], b"\0\0\0\0"].concat();
+    let bind = [name, name, b"\0\0\0\0\0\0"].concat();
+    let execute = [name, b"\0\0\0\0"].concat();
     let close = |kind: u8| [&[kind][..], name].concat();
     [
         message(b'P', &parse),
@@ -87,7 +94,7 @@ pub(super) struct Known {
 }
 
 /// Reads the answer, or says why the session's answers cannot be kept.
-pub(super) fn read(answer: &Answer, at_ns: u64) -> Result<Known, BypassReason> {
+pub(super) fn read(answer: &Answer, at_ns: u64, fault: Fault) -> Result<Known, BypassReason> {
     let mut cells = Cells::new(&answer.row);
     let mut cell = || cells.next().flatten();
     let (Some(standby), Some(temporary), Some(encoding)) = (cell(), cell(), cell()) else {
@@ -103,7 +110,13 @@ pub(super) fn read(answer: &Answer, at_ns: u64) -> Result<Known, BypassReason> {
     if temporary != b"f" {
         return Err(BypassReason::Temporary);
     }
-    let environment = Arc::new(Environment::new(&answer.row));
+    let environment = if fault.is(Fault::NoRoleInKey) {
+        let others = Cells::new(&answer.row).enumerate().filter(|(at, _)| !USER_COLUMNS.contains(at));
+        Environment::new(&others.flat_map(|(_, cell)| cell.unwrap_or_default()).copied().collect::<Vec<_>>())
+    } else {
+        Environment::new(&answer.row)
+    };
+    let environment = Arc::new(environment);
     Ok(Known { environment, at_ns, is_standby: standby != b"f", idle_timeout })
 }
 
@@ -138,7 +151,7 @@ mod tests {
 
     fn known(cells: &[&str]) -> Result<Known, BypassReason> {
         let cells: Vec<_> = cells.iter().map(|cell| Some(cell.as_bytes())).collect();
-        read(&answer(&cells), 0)
+        read(&answer(&cells), 0, Fault::None)
     }
 
     #[test]
@@ -152,7 +165,7 @@ mod tests {
         assert_eq!(known(&["f", "f", "sjis", "0"]).unwrap_err(), BypassReason::ClientEncoding);
         assert_eq!(known(&["f"]).unwrap_err(), BypassReason::Environment);
         let failed = Answer { is_failed: true, ..answer(&[Some(b"f"), Some(b"f"), Some(b"UTF8"), None]) };
-        assert_eq!(read(&failed, 0).unwrap_err(), BypassReason::Environment);
+        assert_eq!(read(&failed, 0, Fault::None).unwrap_err(), BypassReason::Environment);
     }
 
     #[test]

@@ -12,15 +12,17 @@ use std::task::Waker;
 use std::time::Duration;
 
 use pgtally_cache::{
-    BypassReason, Capture, Captured, Entry, Front, Key, KeyRef, Lead, Mode, NewEntry, OpenCommit, Refused,
-    Sieve, Token, Unit, WriteSet, write_key,
+    Answer, BypassReason, Capture, Captured, Entry, Fault, Front, Key, KeyRef, Lead, Mode, NewEntry,
+    OpenCommit, Refused, Sieve, Token, Unit, WriteSet, write_key,
 };
 use pgtally_fingerprint::Dialect;
 use pgtally_protocol::startup::Startup;
 use pgtally_protocol::{Desync, frontend};
 
 use super::desk::{Asked, Desk, Meaning, Place, Planned, SessionReader};
+use super::doubts::Doubt;
 use super::environment::{self, Known};
+use super::locks;
 
 /// Time after which a session is asked again: a reload of the server's configuration changes some settings silently.
 const ENVIRONMENT_LIFE_NS: u64 = 30_000_000_000;
@@ -55,9 +57,16 @@ impl Served {
     }
 }
 
+/// What the server is being asked on the session's own connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Question {
+    Environment,
+    /// What its transaction has locked.
+    Locks,
+}
+
 /// What is known of the session's environment.
 enum Environment {
-    Asking,
     Known(Known),
     Unasked,
     /// Until something changes.
@@ -86,6 +95,9 @@ pub(crate) struct CachedSession {
     blind: OpenCommit,
     sieve: Sieve,
     environment: Environment,
+    asking: Option<Question>,
+    /// The chunk at hand has been asked about.
+    has_asked_locks: bool,
     fill: Option<Fill>,
     /// What makes the server believe of the unnamed statement what the client does.
     restore: Option<Vec<u8>>,
@@ -100,6 +112,7 @@ pub(crate) struct CachedSession {
     /// Marks depend on a snapshot of the catalog that was current then.
     had_snapshot: bool,
     farewell: Option<[u8; 5]>,
+    backend_pid: Option<u32>,
     key: Vec<u8>,
 }
 
@@ -117,6 +130,8 @@ impl CachedSession {
             blind: OpenCommit::default(),
             sieve: Sieve::default(),
             environment: Environment::Unasked,
+            asking: None,
+            has_asked_locks: false,
             fill: None,
             restore: None,
             upstream_ns: now_ns,
@@ -125,6 +140,7 @@ impl CachedSession {
             form: None,
             had_snapshot: false,
             farewell: None,
+            backend_pid: None,
             key: Vec::new(),
         };
         match startup {
@@ -138,7 +154,7 @@ impl CachedSession {
 
     /// Whether the answer to a question of ours is awaited.
     pub(super) fn is_asking(&self) -> bool {
-        matches!(self.environment, Environment::Asking)
+        self.asking.is_some()
     }
 
     /// What to do with `chunk`, before anything is done with it. `may_wait` is false where waiting has not helped.
@@ -146,6 +162,10 @@ impl CachedSession {
         (self.is_counted, self.form) = (false, None);
         let desk = Rc::clone(&self.desk);
         desk.refresh(&self.place, now_ns);
+        if self.must_ask_locks(chunk) {
+            self.asking = Some(Question::Locks);
+            return Step::Ask;
+        }
         let Some(front) = &mut self.front else { return Step::Forward };
         let is_possible =
             matches!(chunk.first(), Some(&(frontend::QUERY | frontend::PARSE | frontend::BIND)))
@@ -223,7 +243,10 @@ impl CachedSession {
         if !meaning.facts.writes.is_nothing() {
             return Err(BypassReason::NotRead);
         }
-        let Some(known) = self.known(now_ns)? else { return Ok(Step::Ask) };
+        let Some(known) = self.known(now_ns)? else {
+            self.asking = Some(Question::Environment);
+            return Ok(Step::Ask);
+        };
         if known.is_standby && planned.plan.mode == Mode::Commit {
             return Err(BypassReason::Standby);
         }
@@ -299,7 +322,7 @@ impl CachedSession {
             self.environment = Environment::Unasked;
         }
         match &self.environment {
-            Environment::Asking | Environment::Unasked => Ok(None),
+            Environment::Unasked => Ok(None),
             Environment::Known(known) => Ok(Some(known)),
             Environment::Unusable(reason) => Err(*reason),
         }
@@ -353,9 +376,46 @@ impl CachedSession {
 
     /// The question to send. Only where [`Step::Ask`] said so.
     pub(super) fn ask(&mut self) -> Vec<u8> {
-        self.environment = Environment::Asking;
         self.sieve.expect_group();
-        environment::question()
+        match self.asking {
+            Some(Question::Locks) => {
+                self.has_asked_locks = true;
+                locks::question()
+            }
+            _ => environment::question(),
+        }
+    }
+
+    /// Whether `chunk` ends a transaction whose writes the server is to be asked for.
+    fn must_ask_locks(&mut self, chunk: &[u8]) -> bool {
+        if !self.desk.cache.settings.asks_locks || mem::take(&mut self.has_asked_locks) {
+            return false;
+        }
+        let is_held = self.front.as_mut().is_some_and(|front| front.held_writes().is_some());
+        if !is_held || self.sieve.is_expecting() {
+            return false;
+        }
+        let Ok(Some(unit)) = Unit::read(chunk) else { return false };
+        let meaning = match unit {
+            Unit::Simple { text } => Some(self.desk.read(&self.place, text, self.dialect)),
+            Unit::Extended { parse: Some(parse), .. } => {
+                Some(self.desk.read(&self.place, parse.text, self.dialect))
+            }
+            Unit::Extended { statement, .. } => {
+                let front = self.front.as_mut();
+                front.and_then(|front| front.prepared(statement)).map(|it| Rc::clone(&it.statement))
+            }
+        };
+        meaning.is_some_and(|meaning| meaning.facts.can_commit && meaning.facts.writes.is_nothing())
+    }
+
+    /// Takes the server's word for what the transaction writes. Without one, what was known stays.
+    fn learn_locks(&mut self, answer: &Answer) {
+        let locked = locks::read(answer);
+        let held = self.front.as_mut().and_then(Front::held_writes);
+        if let (Some(locked), Some(held)) = (locked, held) {
+            held.narrow_to(locked);
+        }
     }
 
     /// Follows `chunk`, which is sent on right after this. Answers with what has to be sent in front of it.
@@ -391,7 +451,8 @@ impl CachedSession {
     fn restoring(&mut self, chunk: &[u8]) -> Option<Vec<u8>> {
         self.restore.as_ref()?;
         let is_needed = needs_unnamed(chunk);
-        let restore = self.restore.take().filter(|_| is_needed);
+        let is_lost = self.desk.cache.settings.fault.is(Fault::ParseLost);
+        let restore = self.restore.take().filter(|_| is_needed && !is_lost);
         if restore.is_some() {
             self.sieve.expect_one();
         }
@@ -405,10 +466,16 @@ impl CachedSession {
         }
         let mut out = Vec::new();
         if let Some(answer) = self.sieve.sift(chunk, &mut out) {
-            self.environment = match environment::read(&answer, now_ns) {
-                Ok(known) => Environment::Known(known),
-                Err(reason) => Environment::Unusable(reason),
-            };
+            match self.asking.take() {
+                Some(Question::Locks) => self.learn_locks(&answer),
+                _ => {
+                    self.environment =
+                        match environment::read(&answer, now_ns, self.desk.cache.settings.fault) {
+                            Ok(known) => Environment::Known(known),
+                            Err(reason) => Environment::Unusable(reason),
+                        };
+                }
+            }
             self.upstream_ns = now_ns;
         }
         Some(out)
@@ -422,6 +489,7 @@ impl CachedSession {
         match front.upstream(chunk, &cache.versions) {
             Ok(heard) => {
                 self.farewell = heard.farewell.or(self.farewell);
+                self.backend_pid = heard.backend_pid.or(self.backend_pid);
                 self.dialect.has_standard_strings = front.has_standard_strings();
                 if front.take_written() {
                     self.written_ns = now_ns;
@@ -457,9 +525,11 @@ impl CachedSession {
         let Asked::Cache(planned) = &fill.meaning.asked else { return };
         let Some(answer) = fill.capture.into_answer() else { return };
         let quota = cache.quota(&self.place.database);
-        let total = if !cache.versions.is_current(&fill.token) {
-            &cache.totals.fills_overtaken
-        } else if answer.len() > planned.plan.bytes_max {
+        let Some(token) = cache.versions.settled(fill.token) else {
+            cache.totals.fills_overtaken.fetch_add(1, Ordering::Relaxed);
+            return;
+        };
+        let total = if answer.len() > planned.plan.bytes_max {
             &cache.totals.fills_too_large
         } else if quota.load(Ordering::Relaxed) + answer.len() as u64 > cache.quota_bytes()
             && cache.has_quotas()
@@ -468,7 +538,7 @@ impl CachedSession {
         } else {
             let new = NewEntry {
                 answer,
-                token: fill.token,
+                token,
                 mode: planned.plan.mode,
                 sent_ns: fill.sent_ns,
                 cost: Duration::from_nanos(now_ns.saturating_sub(fill.sent_ns)),
@@ -488,6 +558,7 @@ impl CachedSession {
         let Some(front) = self.front.take() else { return };
         self.fill = None;
         self.blind = front.into_open();
+        self.desk.cache.versions.forget_prepared();
         // In copy-both mode nothing is executed.
         if desync != Desync::CopyBoth {
             self.desk.cache.versions.begin(self.place.id, &WriteSet::catalog(), &mut self.blind);
@@ -510,8 +581,10 @@ impl Drop for CachedSession {
             self.desk.cache.totals.fills_aborted.fetch_add(1, Ordering::Relaxed);
         }
         let open = self.front.take().map(Front::into_open);
-        self.desk.cache.hold(mem::take(&mut self.blind));
-        self.desk.cache.hold(open.unwrap_or_default());
+        for open in [mem::take(&mut self.blind), open.unwrap_or_default()] {
+            let database = Arc::clone(&self.place.database);
+            self.desk.cache.hold(Doubt { open, backend_pid: self.backend_pid, database });
+        }
     }
 }
 

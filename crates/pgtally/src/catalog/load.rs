@@ -6,7 +6,7 @@
 use std::hash::Hasher;
 
 use pgtally_cache::catalog::CatalogRows;
-use pgtally_cache::catalog::body::body_access;
+use pgtally_cache::catalog::body::{body_access, may_define};
 use pgtally_cache::catalog::rows::{FunctionId, Operator, Relation, RelationKind, Routine, Volatility};
 use pgtally_cache::clock_words::has_clock_word;
 use pgtally_cache::{Catalog, TableId};
@@ -151,6 +151,7 @@ fn routine(row: &SimpleQueryRow) -> Option<Routine> {
         },
         is_builtin: row.get(4)? == "t",
         body: body_access(row.get(5)?, row.get(6).unwrap_or_default()),
+        may_define: may_define(row.get(6).unwrap_or_default()),
     })
 }
 

@@ -58,7 +58,7 @@ pub(super) const ROUTINES: &str = "SELECT p.oid, n.nspname, p.proname, \
         FROM pg_proc f WHERE f.oid IN (a.aggtransfn, a.aggfinalfn, a.aggcombinefn, a.aggmtransfn, a.aggminvtransfn, \
             a.aggmfinalfn)) END, \
     p.oid < 16384, l.lanname, \
-    CASE WHEN p.oid >= 16384 AND p.provolatile = 'v' AND p.prokind IN ('f', 'p') AND l.lanname IN ('sql', 'plpgsql') \
+    CASE WHEN p.oid >= 16384 AND p.provolatile = 'v' AND p.prokind IN ('f', 'p') AND l.lanname NOT IN ('c', 'internal') \
         AND p.probin IS NULL THEN p.prosrc END \
     FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace JOIN pg_language l ON l.oid = p.prolang \
     LEFT JOIN pg_aggregate a ON a.aggfnoid = p.oid ORDER BY 1";

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pgtally_cache::{Limits, Mode, Policy, Rule};
+use pgtally_cache::{Fault, Limits, Mode, Policy, Rule};
 use pgtally_fingerprint::Fingerprint;
 use regex::Regex;
 
@@ -29,6 +29,10 @@ pub struct CacheSettings {
     pub keep_alive: Duration,
     /// Time for which nothing is served of what a commit of unknown outcome may have changed.
     pub ambiguous_hold: Duration,
+    /// Whether the server is asked before `COMMIT` what the transaction has written.
+    pub asks_locks: bool,
+    /// A mistake on purpose; no configuration has one.
+    pub fault: Fault,
 }
 
 /// Reads `[cache]`.
@@ -50,6 +54,8 @@ pub(super) fn cache_settings(layers: &mut Layers) -> CacheSettings {
         database_share: layers.or("cache.database_share", "100", percent),
         wait: layers.or("cache.wait", "50ms", span),
         keep_alive: layers.or("cache.keep_alive", "30s", duration),
+        fault: Fault::None,
+        asks_locks: layers.or("cache.ask_locks", "off", switch),
         ambiguous_hold: layers.or("cache.ambiguous_hold", "60s", duration),
     }
 }

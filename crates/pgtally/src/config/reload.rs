@@ -8,9 +8,10 @@ use serde::Serialize;
 use super::{BaselineSettings, CacheSettings, Config, ConfigErrors, Effective, contradictions};
 
 /// Settings that count from the next start on.
-const RESTART_ONLY: [&str; 14] = [
+const RESTART_ONLY: [&str; 15] = [
     "admin.listen",
     "cache.ambiguous_hold",
+    "cache.ask_locks",
     "cache.capacity",
     "cache.database_share",
     "cache.enabled",

@@ -1,0 +1,227 @@
+//! Rows of one user never reach another, and no setting changes what a kept answer means.
+//!
+//! Every case warms the cache as somebody who may see more, and then asks the same text as somebody who sees less or
+//! means something else by it.
+
+use crate::twin::Twins;
+
+const SCHEMA: &str = "\
+    CREATE ROLE alice LOGIN; CREATE ROLE bob LOGIN; CREATE ROLE team; GRANT team TO bob;
+    CREATE TABLE papers (id int PRIMARY KEY, owner name, title text, at timestamptz, raw bytea, ratio float8);
+    INSERT INTO papers VALUES (1, 'alice', 'plan', '2026-05-01 12:00+00', '\\x00ff', 0.1),
+        (2, 'bob', 'note', '2026-06-01 12:00+00', '\\x10', 1.0 / 3);
+    GRANT SELECT ON papers TO alice;
+    CREATE TABLE own (owner name, title text);
+    INSERT INTO own VALUES ('alice', 'hers'), ('bob', 'his');
+    ALTER TABLE own ENABLE ROW LEVEL SECURITY;
+    CREATE POLICY own ON own USING (owner = current_setting('app.user', true));
+    GRANT SELECT ON own TO alice, bob;
+    CREATE SCHEMA one; CREATE SCHEMA two; GRANT USAGE ON SCHEMA one, two TO alice, bob;
+    CREATE TABLE one.things (name text); INSERT INTO one.things VALUES ('of one');
+    CREATE TABLE two.things (name text); INSERT INTO two.things VALUES ('of two');
+    GRANT SELECT ON one.things, two.things TO alice, bob;
+    CREATE FUNCTION one.tell(int) RETURNS text IMMUTABLE LANGUAGE sql AS 'SELECT ''one'''; 
+    CREATE FUNCTION two.tell(int) RETURNS text IMMUTABLE LANGUAGE sql AS 'SELECT ''two'''; 
+    GRANT CREATE, USAGE ON SCHEMA public TO alice, bob; GRANT TEMP ON DATABASE postgres TO alice, bob;";
+
+const HINT: &str = "/* pgtally:cache ttl=60s */";
+
+/// Runs steps `(session, text)`; a text that begins with `?` is a read to be cached, asked three times.
+#[track_caller]
+fn check(steps: &[(&str, &str)]) {
+    let mut twins = Twins::new(SCHEMA);
+    for (name, text) in steps {
+        match text.strip_prefix('?') {
+            Some(read) => (0..3).for_each(|_| twins.query(name, &format!("{read} {HINT}"))),
+            None => twins.query(name, text),
+        }
+    }
+    assert!(twins.hits() > 0.0, "nothing came from the cache: this shows nothing");
+}
+
+const PAPERS: &str = "?SELECT title FROM papers ORDER BY id";
+
+#[test]
+fn rights_are_those_of_who_asks() {
+    check(&[("postgres", PAPERS), ("alice", PAPERS), ("bob", PAPERS), ("alice/2", PAPERS)]);
+}
+
+#[test]
+fn set_role_is_another_user() {
+    check(&[
+        ("postgres", PAPERS),
+        ("postgres", "SET ROLE bob"),
+        ("postgres", PAPERS),
+        ("postgres", "RESET ROLE"),
+        ("postgres", PAPERS),
+        ("postgres", "SELECT set_config('role', 'bob', false)"),
+        ("postgres", PAPERS),
+        ("postgres", "DISCARD ALL"),
+        ("postgres", PAPERS),
+    ]);
+}
+
+#[test]
+fn set_role_that_is_rolled_back_or_local() {
+    check(&[
+        ("postgres", PAPERS),
+        ("postgres", "BEGIN; SET ROLE bob; COMMIT"),
+        ("postgres", PAPERS),
+        ("postgres", "RESET ROLE"),
+        ("postgres", PAPERS),
+        ("postgres", "BEGIN"),
+        ("postgres", "SET ROLE bob"),
+        ("postgres", PAPERS),
+        ("postgres", "ROLLBACK"),
+        ("postgres", PAPERS),
+        ("postgres", "BEGIN; SET LOCAL ROLE bob; SELECT 1; COMMIT"),
+        ("postgres", PAPERS),
+        ("postgres", "SET ROLE bob; SELECT 1/0; RESET ROLE"),
+        ("postgres", PAPERS),
+    ]);
+}
+
+#[test]
+fn session_authorization_is_another_user() {
+    check(&[
+        ("postgres", PAPERS),
+        ("postgres", "SET SESSION AUTHORIZATION bob"),
+        ("postgres", PAPERS),
+        ("postgres", "RESET SESSION AUTHORIZATION"),
+        ("postgres", PAPERS),
+        ("postgres", "DO $$ BEGIN EXECUTE 'SET SESSION AUTHORIZATION alice'; END $$"),
+        ("postgres", PAPERS),
+    ]);
+}
+
+#[test]
+fn what_is_revoked_is_not_served() {
+    check(&[
+        ("alice", PAPERS),
+        ("postgres", "REVOKE SELECT ON papers FROM alice"),
+        ("alice", PAPERS),
+        ("postgres", "GRANT team TO alice; GRANT SELECT ON papers TO team"),
+        ("alice", PAPERS),
+        ("postgres", "REVOKE team FROM alice"),
+        ("alice", PAPERS),
+        ("bob", PAPERS),
+        ("postgres", "BEGIN"),
+        ("postgres", "REVOKE SELECT ON papers FROM team"),
+        ("bob", PAPERS),
+        ("postgres", "COMMIT"),
+        ("bob", PAPERS),
+    ]);
+}
+
+#[test]
+fn row_security_by_a_setting() {
+    const OWN: &str = "?SELECT title FROM own";
+    check(&[
+        ("alice", PAPERS),
+        ("postgres", OWN),
+        ("alice", "SET app.user = 'alice'"),
+        ("alice", OWN),
+        ("bob", "SET app.user = 'bob'"),
+        ("bob", OWN),
+        ("alice", "SET app.user = 'bob'"),
+        ("alice", OWN),
+        ("postgres", "ALTER TABLE papers ENABLE ROW LEVEL SECURITY"),
+        ("alice", PAPERS),
+        ("postgres", "SET row_security = off"),
+        ("postgres", OWN),
+    ]);
+}
+
+#[test]
+fn the_search_path_says_which_table_and_which_function() {
+    const THINGS: &str = "?SELECT name, tell(1) FROM things";
+    check(&[
+        ("alice", "SET search_path = one"),
+        ("alice", THINGS),
+        ("alice", "SET search_path = two"),
+        ("alice", THINGS),
+        ("bob", "SELECT set_config('search_path', 'one', false)"),
+        ("bob", THINGS),
+        ("bob", "BEGIN; SET LOCAL search_path = two; COMMIT"),
+        ("bob", THINGS),
+        ("bob", "SET search_path = '$user', two"),
+        ("bob", THINGS),
+        (
+            "postgres",
+            "CREATE SCHEMA bob; CREATE TABLE bob.things (name text); INSERT INTO bob.things VALUES ('his')",
+        ),
+        ("postgres", "GRANT USAGE ON SCHEMA bob TO bob; GRANT SELECT ON bob.things TO bob"),
+        ("bob", THINGS),
+    ]);
+}
+
+#[test]
+fn a_temporary_table_hides_one_of_the_same_name() {
+    check(&[
+        ("alice", PAPERS),
+        ("alice/2", PAPERS),
+        ("alice/2", "CREATE TEMP TABLE papers (id int, title text)"),
+        ("alice/2", "INSERT INTO papers VALUES (1, 'mine')"),
+        ("alice/2", PAPERS),
+        ("alice", PAPERS),
+        ("alice/2", "DROP TABLE papers"),
+        ("alice/2", PAPERS),
+        ("alice", "DO $$ BEGIN CREATE TEMP TABLE papers (id int, title text); END $$"),
+        ("alice", PAPERS),
+        ("alice/3", PAPERS),
+        ("alice", "DISCARD TEMP"),
+        ("alice", PAPERS),
+        ("bob", "SELECT 7 AS id, 'copied' AS title INTO TEMP papers"),
+        ("bob", PAPERS),
+    ]);
+}
+
+#[test]
+fn settings_that_change_how_values_are_written() {
+    const VALUES: &str = "?SELECT at, raw, ratio, at - '2026-01-01' FROM papers ORDER BY id";
+    check(&[
+        ("alice", VALUES),
+        ("alice", "SET TimeZone = 'Asia/Tokyo'"),
+        ("alice", VALUES),
+        ("alice", "SET DateStyle = 'SQL, DMY'"),
+        ("alice", VALUES),
+        ("alice", "SET bytea_output = 'escape'"),
+        ("alice", VALUES),
+        ("alice", "SET extra_float_digits = 0"),
+        ("alice", VALUES),
+        ("alice", "SET IntervalStyle = 'iso_8601'"),
+        ("alice", VALUES),
+        ("alice", "SET client_encoding = 'LATIN1'"),
+        ("alice", VALUES),
+        ("alice", "RESET ALL"),
+        ("alice", VALUES),
+        ("alice/2", VALUES),
+    ]);
+}
+
+#[test]
+fn definitions_change_what_an_answer_looks_like() {
+    const ALL: &str = "?SELECT * FROM papers ORDER BY id";
+    check(&[
+        ("alice", ALL),
+        ("postgres", "ALTER TABLE papers ADD COLUMN extra int DEFAULT 7"),
+        ("alice", ALL),
+        ("postgres", "ALTER TABLE papers DROP COLUMN raw"),
+        ("alice", ALL),
+        ("postgres", "BEGIN; ALTER TABLE papers RENAME title TO name; ROLLBACK"),
+        ("alice", ALL),
+        ("postgres", "TRUNCATE papers"),
+        ("alice", ALL),
+        ("postgres", "DROP TABLE papers"),
+        ("alice", ALL),
+    ]);
+}
+
+#[test]
+fn words_that_mean_the_time_are_not_kept() {
+    check(&[
+        ("alice", PAPERS),
+        ("alice", "?SELECT count(*) FROM papers WHERE at > 'now'"),
+        ("alice", "?SELECT 'today'::date - 'yesterday'::date FROM papers"),
+    ]);
+}
