@@ -4,6 +4,7 @@ import json
 import subprocess
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 
 from .postgres import free_port
@@ -73,6 +74,15 @@ class Proxy:
     def findings(self):
         """`findings[]` of the API."""
         return json.loads(self._http("GET", "/api/v1/findings"))["findings"]
+
+    def cache(self):
+        """What the cache has done."""
+        return json.loads(self._http("GET", "/api/v1/cache"))
+
+    def explain(self, sql):
+        """What a statement reads and writes; waits until the definitions are known."""
+        query = urllib.parse.urlencode({"database": "postgres", "sql": sql})
+        return json.loads(self._http("GET", f"/api/v1/cache/explain?{query}"))
 
     def blind_sessions(self):
         """Sessions that pgtally has stopped observing, from its metrics."""
