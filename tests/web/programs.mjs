@@ -57,3 +57,13 @@ export async function startGuarded(pgtally, postgres, token) {
   const [, admin] = await program.says(/"admin":"(http:\/\/127\.0\.0\.1:\d+)\//);
   return { program, admin };
 }
+
+/** A pgtally with the cache, before the same server. */
+export async function startCaching(pgtally, postgres) {
+  const args = ["serve", "--upstream", `127.0.0.1:${postgres}`, "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"];
+  const settings = { PGTALLY__CACHE__ENABLED: "on", PGTALLY__INSPECT__USER: "postgres" };
+  const program = new Program(pgtally, [...args, "--log-format", "json"], settings);
+  const [, admin] = await program.says(/"admin":"(http:\/\/127\.0\.0\.1:\d+)\//);
+  const [, proxy] = await program.says(/"listen":"[^"]*127\.0\.0\.1:(\d+)/);
+  return { program, admin, proxy: Number(proxy) };
+}

@@ -9,6 +9,7 @@ import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 
 import { check, finish, until } from "./check.mjs";
+import { testCache } from "./cache.mjs";
 import { startDemo, startGuarded } from "./programs.mjs";
 import { testTerminal } from "./terminal.mjs";
 
@@ -278,6 +279,7 @@ await check("a token is asked for once, and given back", async () => {
   await page.context().close();
 });
 
+await testCache({ pgtally, demo, open, shoot, violations, Client });
 await testTerminal(pgtally, demo);
 
 await check("1,000 findings and 10,000 statements do not make pages slow", async () => {

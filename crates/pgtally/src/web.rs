@@ -4,6 +4,7 @@
 //! Read `frame.rs` for what all pages share. `login.rs` guards the pages where a token is demanded.
 
 mod assets;
+mod cache;
 mod findings;
 mod frame;
 mod health;
@@ -38,7 +39,7 @@ pub(crate) fn router(state: &AdminState) -> Router<AdminState> {
         .route("/statements", get(lists::statements))
         .route("/statements/{fingerprint}", get(lists::statement))
         .route("/tap", get(health::tap))
-        .route("/cache", get(health::cache))
+        .route("/cache", get(cache::show).post(cache::forget))
         .route("/health", get(health::health))
         .layer(middleware::from_fn_with_state(state.clone(), login::admit_page));
     Router::new()

@@ -21,26 +21,26 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub(crate) struct Explanation {
     schema_version: u32,
     /// False where the database's definitions are unknown.
-    complete: bool,
+    pub(crate) complete: bool,
     /// Which reading of the definitions this is; a later one has a greater number.
     definitions: Option<u64>,
-    statements: Vec<Explained>,
+    pub(crate) statements: Vec<Explained>,
 }
 
 /// One statement of the text.
 #[derive(Debug, Serialize)]
-struct Explained {
-    statement: String,
+pub(crate) struct Explained {
+    pub(crate) statement: String,
     /// Its answer may be kept, if a tag or a rule wants it to be.
     cacheable: bool,
     /// Why not.
-    reason: Option<&'static str>,
+    pub(crate) reason: Option<&'static str>,
     /// Tables the answer depends on, with their schemas.
-    reads: Vec<String>,
+    pub(crate) reads: Vec<String>,
     /// Tables it may change, triggers and keys included.
-    writes: Vec<String>,
+    pub(crate) writes: Vec<String>,
     /// It may change any table.
-    writes_everything: bool,
+    pub(crate) writes_everything: bool,
     /// It may change definitions or rights: all answers of all databases become old.
     changes_catalog: bool,
     /// It may change the settings of its session.

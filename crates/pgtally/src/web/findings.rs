@@ -4,16 +4,17 @@ use askama::Template;
 use axum::Form;
 use axum::extract::rejection::FormRejection;
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Redirect, Response};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use pgtally_report::NewAck;
 use serde::Deserialize;
 
 use super::frame::Frame;
+use super::login::is_own_form;
 use super::text::{milliseconds, moment, number, psql, request_href, route_href, short, visible};
 use super::{Asked, busy, not_found, page, problem};
-use crate::admin::{AdminState, is_of_other_page};
+use crate::admin::AdminState;
 use crate::api::FindingView;
 use crate::lookups::{Listing, Order};
 use crate::report;
@@ -157,14 +158,14 @@ pub(super) async fn one(State(state): State<AdminState>, Path(id): Path<String>)
     show(&state, &id, AckForm::default(), None).await
 }
 
-/// Acknowledges a finding. Browsers name the page that a form stands on; what does not is no form of ours.
+/// Acknowledges a finding.
 pub(super) async fn acknowledge(
     State(state): State<AdminState>,
     Path(id): Path<String>,
     headers: HeaderMap,
     form: Result<Form<AckForm>, FormRejection>,
 ) -> Response {
-    if !headers.contains_key(header::ORIGIN) || is_of_other_page(&headers) {
+    if !is_own_form(&headers) {
         return problem(
             &state,
             StatusCode::FORBIDDEN,
@@ -233,7 +234,7 @@ fn facts(it: &FindingView) -> Vec<(&'static str, String)> {
         ("Repeats in the worst request", number(it.repeat.into())),
         ("Distinct keys", number(it.distinct.into())),
         ("Time wasted there", milliseconds(it.wasted_ms)),
-        ("of the request's", milliseconds(it.request_ms)),
+        ("Time of the request", milliseconds(it.request_ms)),
         ("Server", milliseconds(it.times.server_ms)),
         ("Transfer", milliseconds(it.times.transfer_ms)),
         ("Client between", milliseconds(it.times.client_ms)),

@@ -1,4 +1,4 @@
-//! Health, the cache, and the frame of the live tap: what the metrics say, for people.
+//! Health, and the frame of the live tap: what the metrics say, for people.
 
 use std::collections::BTreeMap;
 
@@ -37,10 +37,6 @@ impl Samples {
 
     fn of_family<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a Sample> {
         self.0.iter().filter(move |sample| sample.name == name)
-    }
-
-    fn has(&self, name: &str) -> bool {
-        self.of_family(name).next().is_some()
     }
 
     fn sum(&self, name: &str) -> f64 {
@@ -98,15 +94,15 @@ fn read_sample(line: &str) -> Option<Sample> {
 }
 
 /// Names with numbers.
-struct Table {
-    title: &'static str,
-    label: &'static str,
-    nothing: &'static str,
-    rows: Vec<(String, String)>,
+pub(super) struct Table {
+    pub(super) title: &'static str,
+    pub(super) label: &'static str,
+    pub(super) nothing: &'static str,
+    pub(super) rows: Vec<(String, String)>,
 }
 
 impl Table {
-    fn of(
+    pub(super) fn of(
         samples: &Samples,
         family: &str,
         title: &'static str,
@@ -266,69 +262,6 @@ pub(crate) async fn health_answer(State(state): State<AdminState>) -> Response {
     .into_response()
 }
 
-#[derive(Template)]
-#[template(path = "cache.html")]
-struct Cache {
-    frame: Frame,
-    is_on: bool,
-    facts: Vec<(&'static str, String)>,
-    tags: Vec<Tag>,
-    tables: Vec<Table>,
-}
-
-struct Tag {
-    name: String,
-    hits: String,
-    misses: String,
-    rate: String,
-}
-
-pub(super) async fn cache(State(state): State<AdminState>) -> Response {
-    let samples = Samples::of(&state).await;
-    let is_on = samples.has("pgtally_cache_capacity_bytes") || samples.has("pgtally_cache_lookups_total");
-    let lookups = |tag: &str, result: &str| {
-        let labels = [("tag", tag), ("result", result)];
-        samples.value("pgtally_cache_lookups_total", &labels).unwrap_or_default()
-    };
-    let tags = samples.by("pgtally_cache_lookups_total", "tag").into_keys().map(|tag| {
-        let (hits, misses) = (lookups(&tag, "hit"), lookups(&tag, "miss"));
-        Tag {
-            name: short(&tag, NAME_CHARS),
-            hits: number(hits as u64),
-            misses: number(misses as u64),
-            rate: rate(hits, misses),
-        }
-    });
-    let results = samples.by("pgtally_cache_lookups_total", "result");
-    let count = |result: &str| results.get(result).copied().unwrap_or_default();
-    page(&Cache {
-        is_on,
-        facts: vec![
-            ("Hit rate", rate(count("hit"), count("miss"))),
-            ("Entries", number(samples.sum("pgtally_cache_entries") as u64)),
-            ("Bytes", bytes(samples.sum("pgtally_cache_bytes"))),
-            ("of at most", bytes(samples.sum("pgtally_cache_capacity_bytes"))),
-        ],
-        tags: tags.collect(),
-        tables: vec![
-            Table::of(
-                &samples,
-                "pgtally_cache_bypass_total",
-                "Why reads were not cached",
-                "Reason",
-                "None yet.",
-            ),
-            Table::of(&samples, "pgtally_cache_invalidations_total", "Invalidations", "Cause", "None yet."),
-            Table::of(&samples, "pgtally_cache_evictions_total", "Evictions", "Cause", "None yet."),
-        ],
-        frame: Frame::new(&state, "Cache", "Cache"),
-    })
-}
-
-fn rate(hits: f64, misses: f64) -> String {
-    if hits + misses == 0.0 { "–".into() } else { format!("{:.1} %", hits / (hits + misses) * 100.0) }
-}
-
 #[derive(Deserialize)]
 pub(super) struct TapQuery {
     #[serde(default)]
@@ -377,6 +310,6 @@ mod tests {
         assert_eq!(samples.value("b", &[("z", "q\"}\n,=")]), Some(2.5));
         assert_eq!(samples.value("b", &[("x", "nosuch")]), None);
         assert_eq!(samples.by("b", "x").into_keys().collect::<Vec<_>>(), ["w", "y"]);
-        assert!(!samples.has("c"));
+        assert_eq!(samples.sum("c"), 0.0);
     }
 }

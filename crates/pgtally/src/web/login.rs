@@ -76,6 +76,11 @@ pub(super) async fn admit_page(State(state): State<AdminState>, request: Request
     }
 }
 
+/// Whether a form was sent by a page of this listener. Browsers say where a form stands; what does not is none of ours.
+pub(super) fn is_own_form(headers: &HeaderMap) -> bool {
+    headers.contains_key(header::ORIGIN) && !is_of_other_page(headers)
+}
+
 #[derive(Template)]
 #[template(path = "login.html")]
 struct LoginPage {
