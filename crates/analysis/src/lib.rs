@@ -44,7 +44,7 @@ pub use catalog::Catalog;
 pub use counters::{Counters, DURATION_BUCKETS, DatabaseCounters, Dropped, Durations, ShapeCounters};
 pub use finding::{Confidence, Detection, FindingId, FindingKind, Growth, Parent, Severity, Times};
 pub use history::History;
-pub use merge::{Recorded, Request, StatementSummary};
+pub use merge::{Identity, Recorded, Request, StatementSummary};
 pub use observer::SessionObserver;
 pub use record::{
     Attribution, KeyValue, Moment, Origin, Pause, RequestPart, RowSample, SampleColumn, ShortDuration,

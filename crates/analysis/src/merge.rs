@@ -1,4 +1,4 @@
-//! A request: everything that ran under one key, on one session or on several.
+//! A request: everything that ran under one identity, on one session or on several.
 //!
 //! Parts arrive when sessions hand them over, in any order and any number; [`Request::absorb`] keeps what fits into
 //! the bounds and counts the rest. Reading a request is done in the order in which its statements were sent.
@@ -16,10 +16,38 @@ use crate::record::{
     WideColumn,
 };
 
+/// What tells requests apart.
+///
+/// An id that the application gave holds within one program on one database: services count their requests with the
+/// same small numbers, a trace runs through several of them, and equal statements of two databases or two programs are
+/// nobody's loop. A key that pgtally made needs nothing besides itself.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Identity {
+    /// As in [`RequestPart::key`].
+    pub key: Arc<str>,
+    /// Database and `application_name`, both empty where the key alone decides.
+    program: (Arc<str>, Arc<str>),
+}
+
+impl Identity {
+    /// Whose part it is.
+    #[must_use]
+    pub fn of(part: &RequestPart) -> Self {
+        let origin = &part.origin;
+        let program = match part.attribution {
+            Attribution::Trace | Attribution::Tag | Attribution::Guc => {
+                (Arc::clone(&origin.database), Arc::clone(&origin.application_name))
+            }
+            _ => Default::default(),
+        };
+        Self { key: Arc::clone(&part.key), program }
+    }
+}
+
 /// One unit of application work with all its recorded statements.
 #[derive(Clone, Debug)]
 pub struct Request {
-    key: Arc<str>,
+    identity: Identity,
     attribution: Attribution,
     route: Arc<str>,
     origin: Origin,
@@ -82,7 +110,7 @@ impl Request {
     #[must_use]
     pub fn new(part: RequestPart) -> Self {
         let mut request = Self {
-            key: Arc::clone(&part.key),
+            identity: Identity::of(&part),
             attribution: part.attribution,
             route: Arc::clone(&part.route),
             origin: part.origin.clone(),
@@ -100,10 +128,10 @@ impl Request {
         request
     }
 
-    /// Adds another part of the same key. Counts stay exact; statements and samples beyond the bounds are dropped
+    /// Adds another part of the same request. Counts stay exact; statements and samples beyond the bounds are dropped
     /// and show in [`Request::is_complete`] and [`Request::samples_dropped`].
     pub fn absorb(&mut self, mut part: RequestPart) {
-        debug_assert_eq!(part.key, self.key, "parts of one request share its key");
+        debug_assert_eq!(Identity::of(&part), self.identity, "parts of one request share its identity");
         self.started = self.started.min(part.started);
         self.ended = self.ended.max(part.ended);
         self.statements += u64::from(part.statements).max(part.records.len() as u64);
@@ -155,10 +183,16 @@ impl Request {
         self.samples_dropped += (before - part.samples.len()) as u64;
     }
 
-    /// Identity, as in [`RequestPart::key`].
+    /// What tells it from other requests.
+    #[must_use]
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// What it is called, as in [`RequestPart::key`].
     #[must_use]
     pub fn key(&self) -> &Arc<str> {
-        &self.key
+        &self.identity.key
     }
 
     /// How its statements were assigned to it.
@@ -361,6 +395,25 @@ mod tests {
         assert_eq!(request.duplicates(), 1);
         assert_eq!(request.summaries().iter().map(|it| it.count).collect::<Vec<_>>(), [1, 2, 1]);
         assert!(request.is_complete());
+    }
+
+    #[test]
+    fn an_id_names_requests_of_one_program_on_one_database() {
+        let part = |attribution, database: &str, application_name: &str| {
+            let origin = Origin {
+                database: database.into(),
+                application_name: application_name.into(),
+                ..Origin::default()
+            };
+            Identity::of(&RequestPart { attribution, origin, ..Script::new().part() })
+        };
+        for level in Attribution::ALL {
+            let is_given = matches!(level, Attribution::Trace | Attribution::Tag | Attribution::Guc);
+            let one = part(level, "shop", "web");
+            assert_eq!(one, part(level, "shop", "web"));
+            assert_eq!(one != part(level, "shop", "billing"), is_given, "{level:?}");
+            assert_eq!(one != part(level, "archive", "web"), is_given, "{level:?}");
+        }
     }
 
     #[test]

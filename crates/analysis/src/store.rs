@@ -14,7 +14,7 @@ use rustc_hash::FxHashMap;
 
 use crate::finding::{Detection, FindingId};
 use crate::limits::{FINDING_KEYS_MAX, FINDINGS_MAX, TIMELINE_MAX};
-use crate::merge::Request;
+use crate::merge::{Identity, Request};
 use crate::record::Attribution;
 
 /// Whether somebody has dealt with a finding.
@@ -55,8 +55,8 @@ pub struct Finding {
     pub source_location: Option<Arc<str>>,
     /// The worst request was a background job's.
     pub is_background: bool,
-    /// Key of the worst request.
-    pub worst_key: Arc<str>,
+    /// The worst request.
+    pub worst_request: Identity,
     /// What the worst request ran, in order, at most [`TIMELINE_MAX`] statements.
     pub timeline: Vec<TimelineEntry>,
     /// Requests that showed it.
@@ -76,7 +76,7 @@ pub struct Finding {
     /// Wasted nanoseconds, summed over requests; of a slow statement, its durations.
     pub wasted_ns: u64,
     /// The last requests counted, with what each added to `wasted_ns`.
-    recent: VecDeque<(Arc<str>, u64)>,
+    recent: VecDeque<(Identity, u64)>,
 }
 
 /// One statement of a finding's worst request.
@@ -237,7 +237,7 @@ impl Finding {
             attribution: request.attribution(),
             source_location: source_location(request),
             is_background: request.is_background(),
-            worst_key: Arc::clone(request.key()),
+            worst_request: request.identity().clone(),
             timeline: timeline(request),
             requests: 1,
             first_seen: now,
@@ -247,25 +247,25 @@ impl Finding {
             distinct_max: detection.distinct,
             distinct_last: detection.distinct,
             wasted_ns: detection.wasted_ns,
-            recent: VecDeque::from([(Arc::clone(request.key()), detection.wasted_ns)]),
+            recent: VecDeque::from([(request.identity().clone(), detection.wasted_ns)]),
             worst: detection,
         }
     }
 
     /// Whether the request is counted for the first time.
     fn absorb(&mut self, request: &Request, detection: Detection, now: u64) -> bool {
-        let is_new = self.count(request.key(), detection.wasted_ns);
+        let is_new = self.count(request.identity(), detection.wasted_ns);
         self.last_seen = self.last_seen.max(now);
         self.repeat_last = detection.repeat;
         self.repeat_max = self.repeat_max.max(detection.repeat);
         self.distinct_last = detection.distinct;
         self.distinct_max = self.distinct_max.max(detection.distinct);
-        let is_worst_again = *request.key() == self.worst_key;
+        let is_worst_again = *request.identity() == self.worst_request;
         if is_worst_again || rank(&detection) > rank(&self.worst) {
             self.attribution = request.attribution();
             self.source_location = source_location(request);
             self.is_background = request.is_background();
-            self.worst_key = Arc::clone(request.key());
+            self.worst_request = request.identity().clone();
             self.timeline = timeline(request);
             self.worst = detection;
         }
@@ -273,8 +273,8 @@ impl Finding {
     }
 
     /// Adds the request to the totals, or corrects what it had added before.
-    fn count(&mut self, key: &Arc<str>, wasted_ns: u64) -> bool {
-        if let Some((_, added)) = self.recent.iter_mut().find(|(known, _)| known == key) {
+    fn count(&mut self, request: &Identity, wasted_ns: u64) -> bool {
+        if let Some((_, added)) = self.recent.iter_mut().find(|(known, _)| known == request) {
             self.wasted_ns = self.wasted_ns.saturating_sub(*added).saturating_add(wasted_ns);
             *added = wasted_ns;
             return false;
@@ -284,7 +284,7 @@ impl Finding {
         if self.recent.len() == FINDING_KEYS_MAX {
             self.recent.pop_front();
         }
-        self.recent.push_back((Arc::clone(key), wasted_ns));
+        self.recent.push_back((request.clone(), wasted_ns));
         true
     }
 }

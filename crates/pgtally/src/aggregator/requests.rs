@@ -13,7 +13,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use pgtally_analysis::limits::{PART_AGE_NS, PART_IDLE_NS, RECORDS_MAX};
-use pgtally_analysis::{KeyValue, Moment, Request, RequestPart, StatementRecord};
+use pgtally_analysis::{Identity, KeyValue, Moment, Request, RequestPart, StatementRecord};
 use rustc_hash::FxHashMap;
 
 use crate::limits::{
@@ -37,9 +37,9 @@ pub(super) type Steps = Vec<(Arc<Request>, Step)>;
 
 #[derive(Default)]
 pub(super) struct Requests {
-    open: FxHashMap<Arc<str>, Open>,
+    open: FxHashMap<Identity, Open>,
     /// When each open request is to be looked at again.
-    due: BTreeSet<(Moment, Arc<str>)>,
+    due: BTreeSet<(Moment, Identity)>,
     open_bytes: usize,
     recent: VecDeque<Recent>,
     recent_bytes: usize,
@@ -99,14 +99,14 @@ impl Requests {
     /// Adds a part to its request; answers with what that makes due at once.
     pub(super) fn absorb(&mut self, part: RequestPart, now: Moment) -> Steps {
         let mut steps = Vec::new();
-        let key = Arc::clone(&part.key);
-        self.close_forgotten(&part, &mut steps);
+        let key = Identity::of(&part);
+        self.close_forgotten(&key, part.ended, &mut steps);
         let known = self.open.get_mut(&key);
         let room = known.as_ref().map_or(RECORDS_MAX, |open| open.room());
         let (session, is_rotated, bytes) = (part.session, is_rotated(&part), part_bytes(&part, room));
         let open = match known {
             Some(open) => {
-                self.due.remove(&(open.due, Arc::clone(&key)));
+                self.due.remove(&(open.due, key.clone()));
                 Arc::make_mut(&mut open.request).absorb(part);
                 if open.is_recorded {
                     steps.push((Arc::clone(&open.request), Step::Late));
@@ -115,7 +115,7 @@ impl Requests {
             }
             None => {
                 self.open_bytes += size_of::<Request>();
-                self.open.entry(Arc::clone(&key)).or_insert(Open::new(part))
+                self.open.entry(key.clone()).or_insert(Open::new(part))
             }
         };
         open.note_part(session, is_rotated, bytes, now);
@@ -128,12 +128,12 @@ impl Requests {
         steps
     }
 
-    /// Closes a request of the part's key that had ended before the last reset, when the part had not.
-    fn close_forgotten(&mut self, part: &RequestPart, steps: &mut Steps) {
-        let Some(open) = self.open.get(&part.key) else { return };
-        if self.is_forgotten(&open.request) && part.ended >= self.forgotten_before {
-            self.due.remove(&(open.due, Arc::clone(&part.key)));
-            self.close(&part.key, steps);
+    /// Closes a request of this identity that had ended before the last reset, when its new part had not.
+    fn close_forgotten(&mut self, key: &Identity, ended: Moment, steps: &mut Steps) {
+        let Some(open) = self.open.get(key) else { return };
+        if self.is_forgotten(&open.request) && ended >= self.forgotten_before {
+            self.due.remove(&(open.due, key.clone()));
+            self.close(key, steps);
         }
     }
 
@@ -161,14 +161,14 @@ impl Requests {
                 self.close(&key, &mut Vec::new());
                 continue;
             };
-            self.due.insert((open.due, Arc::clone(&key)));
+            self.due.insert((open.due, key));
             return Some((Arc::clone(&open.request), step));
         }
         None
     }
 
     /// Moves an open request to the recent ones, with the steps it has not taken yet.
-    fn close(&mut self, key: &Arc<str>, steps: &mut Steps) {
+    fn close(&mut self, key: &Identity, steps: &mut Steps) {
         let Some(open) = self.open.remove(key) else { return };
         self.open_bytes = self.open_bytes.saturating_sub(open.bytes);
         if !open.is_evaluated {
@@ -235,21 +235,21 @@ impl Requests {
     /// A request counts as open while a session has it open, or while it has not been quiet for long enough to be
     /// evaluated.
     pub(super) fn all(&self, open_parts: Vec<RequestPart>) -> Vec<(Arc<Request>, bool)> {
-        let mut all: FxHashMap<Arc<str>, (Arc<Request>, bool)> = FxHashMap::default();
+        let mut all: FxHashMap<Identity, (Arc<Request>, bool)> = FxHashMap::default();
         for Recent { request, .. } in &self.recent {
-            all.insert(Arc::clone(request.key()), (Arc::clone(request), false));
+            all.insert(request.identity().clone(), (Arc::clone(request), false));
         }
         for (key, open) in &self.open {
-            all.insert(Arc::clone(key), (Arc::clone(&open.request), !open.is_evaluated));
+            all.insert(key.clone(), (Arc::clone(&open.request), !open.is_evaluated));
         }
         for part in open_parts {
-            match all.get_mut(&part.key) {
+            match all.get_mut(&Identity::of(&part)) {
                 Some((request, is_open)) => {
                     Arc::make_mut(request).absorb(part);
                     *is_open = true;
                 }
                 None => {
-                    all.insert(Arc::clone(&part.key), (Arc::new(Request::new(part)), true));
+                    all.insert(Identity::of(&part), (Arc::new(Request::new(part)), true));
                 }
             }
         }

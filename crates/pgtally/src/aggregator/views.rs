@@ -78,7 +78,7 @@ impl Aggregator {
             bytes: worst.bytes,
             source_location: finding.source_location.as_deref().map(str::to_owned),
             background: finding.is_background,
-            request: finding.worst_key.to_string(),
+            request: finding.worst_request.key.to_string(),
             regression: worst.regression.as_deref().map(regression_view),
         }
     }
@@ -104,7 +104,9 @@ impl Aggregator {
 
     pub(super) fn request_answer(&self, key: &str, open: Vec<RequestPart>) -> Option<Box<RequestAnswer>> {
         let requests = self.requests.all(open);
-        let (request, is_open) = requests.into_iter().find(|(request, _)| &**request.key() == key)?;
+        let named = requests.into_iter().filter(|(request, _)| &**request.key() == key);
+        // Several programs may use one id; the last to begin is the one that somebody looks for.
+        let (request, is_open) = named.max_by_key(|(request, _)| request.started())?;
         Some(Box::new(RequestAnswer {
             schema_version: SCHEMA_VERSION,
             complete: self.is_complete(),

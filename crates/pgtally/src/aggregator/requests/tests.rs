@@ -27,6 +27,11 @@ fn part(key: &str, started_ms: u64) -> RequestPart {
     }
 }
 
+/// The open request of this key.
+fn open<'a>(requests: &'a Requests, key: &str) -> &'a Open {
+    &requests.open[&Identity::of(&part(key, 0))]
+}
+
 fn at_ms(milliseconds: u64) -> Moment {
     Moment(milliseconds * 1_000_000)
 }
@@ -49,6 +54,22 @@ fn a_request_is_evaluated_when_quiet_and_recorded_once() {
     assert_eq!(steps_until(&mut requests, at_ms(60_000)), []);
     assert!(requests.open.is_empty() && requests.next_due().is_none());
     assert_eq!((requests.open_bytes, requests.recent.len()), (0, 1));
+}
+
+#[test]
+fn programs_that_use_one_id_have_requests_of_their_own() {
+    let mut requests = Requests::default();
+    let of = |application_name: &str| {
+        let origin = Origin { application_name: application_name.into(), ..Origin::default() };
+        RequestPart { origin, ..part("request_id:1", 0) }
+    };
+    for application_name in ["billing", "shop", "billing"] {
+        requests.absorb(of(application_name), at_ms(0));
+    }
+    let mut found = steps_until(&mut requests, at_ms(300));
+    found.sort_by_key(|(queries, _)| *queries);
+    assert_eq!(found, [(1, Step::Evaluate), (2, Step::Evaluate)]);
+    assert_eq!(requests.all(vec![of("shop"), of("search")]).len(), 3);
 }
 
 #[test]
@@ -83,7 +104,7 @@ fn parts_that_are_open_right_now_are_shown_with_the_rest() {
     let shown: Vec<_> =
         all.iter().map(|(request, is_open)| (&**request.key(), request.queries(), *is_open)).collect();
     assert_eq!(shown, [("a", 2, true), ("b", 1, false), ("c", 1, true)]);
-    assert_eq!(requests.open["a"].request.queries(), 1, "a question changes nothing");
+    assert_eq!(open(&requests, "a").request.queries(), 1, "a question changes nothing");
 }
 
 #[test]
@@ -155,7 +176,7 @@ fn records_beyond_the_bound_cost_nothing() {
     for _ in 0..100 {
         requests.absorb(full(), at_ms(0));
     }
-    let open = &requests.open["a"];
+    let open = open(&requests, "a");
     assert_eq!((open.request.queries(), open.request.records().count()), (150_000, RECORDS_MAX));
     let kept = RECORDS_MAX * (size_of::<StatementRecord>() + size_of::<KeyValue>());
     assert!(open.bytes < kept + 110 * (size_of::<RequestPart>() + size_of::<Request>()), "{}", open.bytes);
