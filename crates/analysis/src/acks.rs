@@ -5,16 +5,38 @@
 
 use std::sync::Arc;
 
+use rustc_hash::{FxHashMap, FxHashSet};
+
 use crate::finding::{Detection, FindingId, FindingKind};
 use crate::store::FindingState;
 
 /// What a file of acknowledgements says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Acks {
-    /// Entries in the order of the file; the first that fits counts.
-    pub entries: Vec<Ack>,
-    /// Findings of the baseline: there before, not dealt with yet.
-    pub known: Vec<FindingId>,
+    entries: Vec<Ack>,
+    known: FxHashSet<FindingId>,
+    /// Places of the entries, in order, under what they name first; those that name nothing exactly are `Any`.
+    places: FxHashMap<Named, Vec<usize>>,
+}
+
+/// What entries are looked up by.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Named {
+    Any,
+    Fingerprint(String),
+    Id(FindingId),
+    Route(String),
+}
+
+impl Named {
+    fn first_of(ack: &Ack) -> Self {
+        let exact_route = || ack.route.clone().filter(|route| !route.contains('*'));
+        match (ack.id, &ack.fingerprint) {
+            (Some(id), _) => Self::Id(id),
+            (None, Some(fingerprint)) => Self::Fingerprint(fingerprint.clone()),
+            (None, None) => exact_route().map_or(Self::Any, Self::Route),
+        }
+    }
 }
 
 /// One acknowledgement. Everything that is given must fit.
@@ -41,6 +63,29 @@ pub struct Ack {
 }
 
 impl Acks {
+    /// `entries` stand in the order of the file: the first that fits counts. `known` are the findings of the baseline:
+    /// there before, not dealt with yet.
+    #[must_use]
+    pub fn new(entries: Vec<Ack>, known: impl IntoIterator<Item = FindingId>) -> Self {
+        let mut places: FxHashMap<Named, Vec<usize>> = FxHashMap::default();
+        for (place, ack) in entries.iter().enumerate() {
+            places.entry(Named::first_of(ack)).or_default().push(place);
+        }
+        Self { entries, known: known.into_iter().collect(), places }
+    }
+
+    /// Entries in the order of the file.
+    #[must_use]
+    pub fn entries(&self) -> &[Ack] {
+        &self.entries
+    }
+
+    /// Whether the baseline has this finding.
+    #[must_use]
+    pub fn is_known(&self, id: FindingId) -> bool {
+        self.known.contains(&id)
+    }
+
     /// The state of a finding at `now` (Unix seconds), and why. `repeat` is the most it was repeated in a request,
     /// `tables` are those its statement names.
     #[must_use]
@@ -51,11 +96,24 @@ impl Acks {
         tables: &[&str],
         now: u64,
     ) -> (FindingState, Option<Arc<str>>) {
-        match self.entries.iter().find(|ack| ack.fits(it, repeat, tables, now)) {
+        match self.first_that_fits(it, repeat, tables, now) {
             Some(ack) => (FindingState::Acked, Some(ack.reason.as_str().into())),
-            None if self.known.contains(&it.id) => (FindingState::Known, None),
+            None if self.is_known(it.id) => (FindingState::Known, None),
             None => (FindingState::New, None),
         }
+    }
+
+    fn first_that_fits(&self, it: &Detection, repeat: u32, tables: &[&str], now: u64) -> Option<&Ack> {
+        let fits =
+            |place: &usize| self.entries.get(*place).is_some_and(|ack| ack.fits(it, repeat, tables, now));
+        let names = [
+            Named::Any,
+            Named::Fingerprint(it.fingerprint.to_string()),
+            Named::Id(it.id),
+            Named::Route(it.route.to_string()),
+        ];
+        let places = names.iter().filter_map(|name| self.places.get(name)?.iter().copied().find(fits));
+        self.entries.get(places.min()?)
     }
 }
 
@@ -109,7 +167,7 @@ mod tests {
 
     #[track_caller]
     fn check(ack: Ack, expected: FindingState) {
-        let acks = Acks { entries: vec![ack], known: Vec::new() };
+        let acks = Acks::new(vec![ack], []);
         assert_eq!(acks.state(&detection(), 4, &["settings"], 100).0, expected, "{acks:?}");
     }
 
@@ -138,8 +196,40 @@ mod tests {
     }
 
     #[test]
+    fn the_first_entry_that_fits_counts_whatever_it_names() {
+        let it = detection();
+        let reason = |reason: &str| Ack { reason: reason.into(), ..Ack::default() };
+        let by = [
+            Ack { table: Some("set*".into()), ..reason("table") },
+            Ack { id: Some(it.id), ..reason("id") },
+            Ack { fingerprint: Some(it.fingerprint.to_string()), ..reason("fingerprint") },
+            Ack { route: Some("/page".into()), ..reason("route") },
+            Ack { kind: Some(it.kind), route: Some("/pa*".into()), ..reason("pattern") },
+        ];
+        for turn in 0..by.len() {
+            let mut entries = by.to_vec();
+            entries.rotate_left(turn);
+            // Others that fit nothing stand in between.
+            let missing = Ack { route: Some("/other".into()), ..reason("other") };
+            let entries = entries.into_iter().flat_map(|ack| [missing.clone(), ack]).collect();
+            let (_, found) = Acks::new(entries, []).state(&it, 4, &["settings"], 0);
+            assert_eq!(found.as_deref(), Some(by[turn].reason.as_str()));
+        }
+    }
+
+    #[test]
+    fn many_entries_that_name_findings_are_not_walked_through() {
+        let it = detection();
+        let other = |n| Ack { id: Some(FindingId(n)), reason: "other".into(), ..Ack::default() };
+        let acks = Acks::new((0..10_000).map(other).collect(), []);
+        let looked_at = acks.places.get(&Named::Id(it.id)).into_iter().chain(acks.places.get(&Named::Any));
+        assert_eq!(looked_at.map(Vec::len).sum::<usize>(), 0);
+        assert_eq!(acks.state(&it, 4, &[], 0).0, FindingState::New);
+    }
+
+    #[test]
     fn the_baseline_is_known() {
-        let acks = Acks { entries: Vec::new(), known: vec![detection().id] };
+        let acks = Acks::new(Vec::new(), [detection().id]);
         assert_eq!(acks.state(&detection(), 4, &[], 0), (FindingState::Known, None));
     }
 

@@ -60,10 +60,8 @@ pub(crate) fn parse(text: &str) -> Result<Acks, String> {
     let entries = file.ack.into_iter().enumerate().map(|(index, entry)| {
         entry.read().map_err(|problem| format!("acknowledgement {}: {problem}", index + 1))
     });
-    Ok(Acks {
-        entries: entries.collect::<Result<_, _>>()?,
-        known: file.known.iter().map(|id| finding_id(id)).collect::<Result<_, _>>()?,
-    })
+    let known: Vec<FindingId> = file.known.iter().map(|id| finding_id(id)).collect::<Result<_, _>>()?;
+    Ok(Acks::new(entries.collect::<Result<_, _>>()?, known))
 }
 
 impl Entry {
@@ -138,11 +136,11 @@ mod tests {
              [[ack]]\nroute = '/a*'\nkind = 'duplicate'\ntable = 't'\nreason = 'b'\nexpires = '1970-01-01'\nmax_repeat = 5\n",
         )
         .unwrap();
-        assert_eq!(acks.known, [FindingId(0x1496_fdb0_462a_5ea8)]);
-        assert_eq!(acks.entries[0].expires, Some(1_801_440_000));
-        assert_eq!(acks.entries[1].expires, Some(86_400));
+        assert!(acks.is_known(FindingId(0x1496_fdb0_462a_5ea8)));
+        assert_eq!(acks.entries()[0].expires, Some(1_801_440_000));
+        assert_eq!(acks.entries()[1].expires, Some(86_400));
         assert_eq!(
-            (acks.entries[1].kind, acks.entries[1].repeat_max),
+            (acks.entries()[1].kind, acks.entries()[1].repeat_max),
             (Some(FindingKind::Duplicate), Some(5))
         );
     }

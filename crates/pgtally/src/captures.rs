@@ -266,7 +266,7 @@ pub(crate) fn ack(args: &AckArgs) -> ExitCode {
         // The reader of the file knows what an entry must be.
         let acks = acks::parse(&added).map_err(anyhow::Error::msg)?;
         write_file(&args.file, &added)?;
-        println!("{}: {} acknowledgements", args.file.display(), acks.entries.len());
+        println!("{}: {} acknowledgements", args.file.display(), acks.entries().len());
         Ok(0)
     })
 }

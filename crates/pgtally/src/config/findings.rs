@@ -147,7 +147,7 @@ mod tests {
     #[test]
     fn acknowledgements_come_from_a_file() {
         let settings = load("[findings]\nacknowledgements = 'DIR/acks.toml'\n").unwrap();
-        assert_eq!(settings.acks.entries.len(), 1);
+        assert_eq!(settings.acks.entries().len(), 1);
     }
 
     #[test]
