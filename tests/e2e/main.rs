@@ -6,6 +6,7 @@
 
 mod acks;
 mod admin;
+mod attribution;
 mod baselines;
 mod cancel;
 mod corpus;

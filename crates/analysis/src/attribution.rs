@@ -6,10 +6,11 @@
 
 mod savepoints;
 
+use std::borrow::Cow;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use pgtally_fingerprint::{Command, SettingScope};
+use pgtally_fingerprint::{Command, SettingScope, tags};
 use pgtally_protocol::TransactionStatus;
 
 use crate::limits::{GAPS_MIN, INHERIT_NS, NAME_BYTES_MAX};
@@ -442,7 +443,7 @@ impl Attributor {
 
     /// Reads `id` or `route=…,id=…`; an empty value names nothing.
     fn named(&mut self, value: &[u8]) -> Option<Rc<RequestName>> {
-        let text = String::from_utf8_lossy(value);
+        let text = tags::text(value);
         let mut route = None;
         let mut id = None;
         for field in text.split(',') {
@@ -456,7 +457,7 @@ impl Attributor {
         if id.is_none() && route.is_none() {
             return None;
         }
-        let key = id.map_or_else(|| self.fresh_key(), |id| format!("guc:{}", cut(id, NAME_BYTES_MAX)).into());
+        let key = id.map_or_else(|| self.fresh_key(), |id| format!("guc:{}", whole_id(id)).into());
         Some(Rc::new(RequestName::new(Attribution::Guc, key, route)))
     }
 
@@ -469,6 +470,18 @@ impl Attributor {
     pub(crate) const fn last_end(&self) -> Option<Moment> {
         self.last_end
     }
+}
+
+/// An id that still differs from others where it is too long to be kept.
+fn whole_id(id: &str) -> Cow<'_, str> {
+    use std::hash::Hasher;
+    const HASH_BYTES: usize = 17;
+    if id.len() <= NAME_BYTES_MAX {
+        return Cow::Borrowed(id);
+    }
+    let mut hasher = rustc_hash::FxHasher::default();
+    hasher.write(id.as_bytes());
+    Cow::Owned(format!("{}~{:016x}", cut(id, NAME_BYTES_MAX - HASH_BYTES), hasher.finish()))
 }
 
 #[cfg(test)]

@@ -38,6 +38,19 @@ pub fn trace_id(traceparent: &str) -> Option<&str> {
     (is_version && is_id && id.bytes().any(|byte| byte != b'0')).then_some(id)
 }
 
+/// `bytes` as text. What is not UTF-8 is written as `%FF`: ids that differ in such bytes alone must not become one.
+pub fn text(bytes: &[u8]) -> Cow<'_, str> {
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        return Cow::Borrowed(text);
+    }
+    let mut text = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        text.push_str(chunk.valid());
+        chunk.invalid().iter().for_each(|byte| text.push_str(&format!("%{byte:02X}")));
+    }
+    Cow::Owned(text)
+}
+
 /// `pgtally:cache ttl=30s tags=a,b`: one key, the rest is its value.
 fn own_form(comment: &[u8]) -> Option<(Cow<'_, str>, Cow<'_, str>)> {
     if !comment.starts_with(OWN_PREFIX) {
@@ -50,7 +63,7 @@ fn own_form(comment: &[u8]) -> Option<(Cow<'_, str>, Cow<'_, str>)> {
         .get(OWN_PREFIX.len()..)
         .is_some_and(|word| !word.is_empty() && word.iter().all(u8::is_ascii_alphanumeric));
     (is_word && key.len() <= KEY_BYTES_MAX && value.len() <= VALUE_BYTES_MAX)
-        .then(|| (String::from_utf8_lossy(key), String::from_utf8_lossy(value)))
+        .then(|| (text(key), text(value)))
 }
 
 /// Pairs parted by commas, as far as quotes allow.
@@ -137,10 +150,10 @@ fn decode(value: &[u8], has_backslashes: bool) -> Option<Cow<'_, str>> {
     }
     let is_plain = memchr::memchr2(b'%', b'\\', value).is_none();
     let decoded = if is_plain {
-        String::from_utf8_lossy(value)
+        text(value)
     } else {
         let bytes = decoded_bytes(value, has_backslashes);
-        Cow::Owned(String::from_utf8_lossy(&bytes).into_owned())
+        Cow::Owned(text(&bytes).into_owned())
     };
     (decoded.len() <= VALUE_BYTES_MAX).then_some(decoded)
 }
@@ -214,6 +227,19 @@ mod tests {
         check(&format!(" traceparent={TRACEPARENT} "), &[("traceparent", TRACEPARENT)]);
         check("dddbs='pg',dde='prod',ddps='shop'", &[("dddbs", "pg"), ("dde", "prod"), ("ddps", "shop")]);
         check("dddbs=pg,dde=prod", &[("dddbs", "pg"), ("dde", "prod")]);
+    }
+
+    #[test]
+    fn ids_in_broken_encodings_stay_apart() {
+        let value = |comment: &[u8]| parse(comment).next().map(|(_, value)| value.into_owned());
+        assert_eq!(value(b"id='caf\xe9'").as_deref(), Some("caf%E9"));
+        assert_eq!(value(b"id='caf%E9%C3%A9'").as_deref(), Some("caf%E9\u{e9}"));
+        assert_ne!(value(b"id='\xff'"), value(b"id='\xfe'"));
+        assert_eq!(
+            value(&[b"id='".as_slice(), &[0xff; 200], b"'"].concat()),
+            None,
+            "too long when written out"
+        );
     }
 
     #[test]

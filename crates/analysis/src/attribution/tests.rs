@@ -173,6 +173,22 @@ fn the_setting_may_carry_a_route() {
 }
 
 #[test]
+fn ids_that_differ_late_or_in_broken_bytes_are_different() {
+    let mut attributor = Attributor::new(1, 100 * MS, None);
+    let long = [[b'x'; 300].as_slice(), b"1"].concat();
+    let other = [[b'x'; 300].as_slice(), b"2"].concat();
+    let arrival = Arrival { command: Command::Select, tags: None, has_fresh_tags: true, sent: Moment(0) };
+    let mut keys = std::collections::BTreeSet::new();
+    for value in [&long[..], &other[..], b"\xff", b"\xfe", b"\xff"] {
+        attributor.set("pgtally.request", SettingScope::Session, Some(value));
+        let key = attributor.attribute(arrival).key.to_string();
+        assert!(key.len() <= "guc:".len() + NAME_BYTES_MAX, "{key}");
+        keys.insert(key);
+    }
+    assert_eq!(keys.len(), 4);
+}
+
+#[test]
 fn the_startup_option_names_the_session_until_it_is_changed() {
     let attributor = Attributor::new(1, 100 * MS, Some(b"job1"));
     assert_eq!(play_with(attributor, "q set=x q set= q discard q"), "guc:job1 guc:x guc:job1 guc:job1");
