@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use pgtally::Address;
+use pgtally_protocol::startup::{Packet, parse};
 use support::wire::{Frame, tags};
 use support::{FakePostgres, Peer, TestProxy, backend, frontend};
 
@@ -206,6 +207,35 @@ fn a_load_balancer_names_its_client_and_the_server_hears_it() {
     assert_eq!(startup_behind(v2, &[("relay.client_addr", "both")]), told);
     let told = frontend::startup(&[("user", "ann"), ("pgtally.client_addr", "127.0.0.1")]);
     assert_eq!(startup_behind(b"PROXY UNKNOWN\r\n", &[("relay.client_addr", "setting")]), told);
+}
+
+#[test]
+fn what_the_server_hears_of_the_client_is_no_part_of_the_application_s_name() {
+    let fake = FakePostgres::tcp();
+    let proxy = TestProxy::with(fake.address(), &[("relay.client_addr", "application_name")]);
+    // Longer than PostgreSQL keeps with an address behind it.
+    let name = "shop of many things, long enough that an end of it is cut";
+    let mut sessions = Vec::new();
+    for number in 0..2 {
+        let mut client = Peer::connect(proxy.address());
+        client.send(&frontend::startup(&[("user", "ann"), ("application_name", name)]));
+        let (mut upstream, packet) = fake.accept_session();
+        let Ok(Packet::Startup(startup)) = parse(&packet) else { panic!("{packet:?}") };
+        let told = String::from_utf8(startup.parameter("application_name").unwrap().to_vec()).unwrap();
+        assert!(told.contains(" - 127.0.0.1:") && !told.starts_with(name), "{told}");
+        let reported = backend::parameter_status("application_name", &told);
+        upstream.send(&[backend::authentication_ok(), reported, backend::ready(b'I')].concat());
+        assert_eq!(tags(&client.frames_until_ready()), "RSZ");
+        let query = frontend::query(&format!("SELECT {number} FROM t /*request_id='7'*/"));
+        client.send(&query);
+        upstream.expect(&query);
+        upstream.send(&backend::done("SELECT 1"));
+        client.expect(&backend::done("SELECT 1"));
+        sessions.push((client, upstream));
+    }
+    let requests = proxy.settled_requests(1);
+    assert_eq!((&requests[0]["route"], &requests[0]["queries"]), (&name.into(), &2.into()), "{requests:?}");
+    assert_eq!(requests.len(), 1, "one request of one application, whatever addresses its sessions have");
 }
 
 #[test]

@@ -47,8 +47,8 @@ pub use history::History;
 pub use merge::{Identity, Recorded, Request, StatementSummary};
 pub use observer::SessionObserver;
 pub use record::{
-    Attribution, KeyValue, Moment, Origin, Pause, RequestPart, RowSample, SampleColumn, ShortDuration,
-    StatementRecord, WideColumn,
+    Attribution, KeyValue, Moment, Origin, Pause, RequestPart, Rollback, RowSample, SampleColumn,
+    ShortDuration, StatementRecord, WideColumn,
 };
 pub use rules::evaluate;
 pub use settings::{CriticalTime, FindingSettings, GrowthSettings, TimeSettings};

@@ -12,8 +12,8 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::limits::{PARTS_MAX, RECORDS_MAX, SAMPLE_BYTES_MAX};
 use crate::record::{
-    Attribution, KeyValue, Moment, Origin, Pause, RequestPart, RowSample, SampleColumn, StatementRecord,
-    WideColumn,
+    Attribution, KeyValue, Moment, Origin, Pause, RequestPart, Rollback, RowSample, SampleColumn,
+    StatementRecord, WideColumn,
 };
 
 /// What tells requests apart.
@@ -285,6 +285,11 @@ impl Request {
     /// Pauses inside transactions, with the session of each.
     pub fn pauses(&self) -> impl Iterator<Item = (u64, &Pause)> {
         self.parts.iter().flat_map(|part| part.pauses.iter().map(|pause| (part.session, pause)))
+    }
+
+    /// Rollbacks of what it has written, with the session of each.
+    pub fn rollbacks(&self) -> impl Iterator<Item = (u64, &Rollback)> {
+        self.parts.iter().flat_map(|part| part.rollbacks.iter().map(|rollback| (part.session, rollback)))
     }
 
     /// Wide columns of the rows that its reads returned.

@@ -56,6 +56,12 @@ impl SessionObserver {
         }
     }
 
+    /// Leaves `ending` out of the application's name, wherever the server reports that of the startup packet: it was
+    /// told there who the client is, and a name with an address in it would tell every session from the next.
+    pub fn leave_out_of_name(&mut self, ending: &str) {
+        self.recording.leave_out_of_name(ending);
+    }
+
     /// Looks at bytes that were forwarded to the upstream at `now`.
     ///
     /// # Errors

@@ -13,8 +13,8 @@ use crate::limits::{
     SAMPLE_ROWS_MAX, SAMPLES_MAX, WIDE_COLUMNS_MAX,
 };
 use crate::record::{
-    Attribution, KeyValue, Moment, Origin, Pause, RequestPart, RowSample, SampleColumn, ShortDuration,
-    StatementRecord, WideColumn,
+    Attribution, KeyValue, Moment, Origin, Pause, RequestPart, Rollback, RowSample, SampleColumn,
+    ShortDuration, StatementRecord, WideColumn,
 };
 use crate::tagset::TagSet;
 
@@ -91,6 +91,7 @@ impl PartRecorder {
             cells: Vec::new(),
             row_columns: Vec::new(),
             pauses: Vec::new(),
+            rollbacks: Vec::new(),
             wide_columns: Vec::new(),
         };
         Self {
@@ -235,6 +236,23 @@ impl PartRecorder {
         let last = self.part.records.iter_mut().rev();
         for record in last.take_while(|record| record.transaction == transaction && transaction != 0) {
             record.is_retried = true;
+        }
+    }
+
+    /// What the transaction has written, or some of it, is taken back. Where nothing was recorded since the last
+    /// rollback, there is nothing to tell.
+    pub(crate) fn note_rollback(&mut self, rollback: Rollback) {
+        let transaction = rollback.transaction;
+        let told = self.part.rollbacks.last();
+        let is_news = match self.part.records.last() {
+            None => told.is_none(),
+            Some(last) => {
+                let is_told = told.is_some_and(|it| it.transaction == transaction && last.sent <= it.sent);
+                last.transaction == transaction && !is_told
+            }
+        };
+        if is_news {
+            self.part.rollbacks.push(rollback);
         }
     }
 

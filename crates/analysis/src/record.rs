@@ -178,6 +178,8 @@ pub struct RequestPart {
     pub row_columns: Vec<(Fingerprint, Arc<[SampleColumn]>)>,
     /// Long pauses inside transactions, at most [`crate::limits::PAUSES_MAX`].
     pub pauses: Vec<Pause>,
+    /// Rollbacks of what the part has written, in order; no more than records, and one.
+    pub rollbacks: Vec<Rollback>,
     /// Wide columns of wide rows, by shape, at most [`crate::limits::WIDE_COLUMNS_MAX`].
     pub wide_columns: Vec<WideColumn>,
 }
@@ -195,6 +197,15 @@ pub struct Pause {
     pub waited_ns: u64,
     /// The transaction had written something by then.
     pub has_written: bool,
+}
+
+/// A transaction's writes, or those since a savepoint, were taken back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rollback {
+    /// Ordinal of the transaction block on the session.
+    pub transaction: u32,
+    /// When it was sent.
+    pub sent: Moment,
 }
 
 /// The column that makes up most of a shape's wide rows, summed over the rows that were looked at.

@@ -9,6 +9,7 @@ mod rows;
 mod taps;
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use pgtally_fingerprint::{Command, Dialect, Fingerprint, Kind, SettingScope};
 use pgtally_protocol::{Described, Failure, Frame, Outcome, Step, TransactionStatus, backend};
@@ -18,7 +19,7 @@ use crate::counters::{DatabaseIndex, Dropped};
 use crate::execution::{Execution, Mark, Observed, Run};
 use crate::limits::{CURSORS_MAX, DEALLOCATED_MAX, NAME_BYTES_MAX};
 use crate::part::{PartRecorder, RecordPlace, cut};
-use crate::record::{Moment, Origin};
+use crate::record::{Moment, Origin, Rollback};
 use crate::texts::{Statement, WorkerShape};
 use crate::worker::Worker;
 
@@ -46,6 +47,8 @@ pub(crate) struct Recording {
     session: u64,
     pub(crate) database: DatabaseIndex,
     origin: Origin,
+    /// What the shell has put behind the application's name, and the name without it.
+    added_to_name: Option<(Box<[u8]>, Arc<str>)>,
     pub(crate) dialect: Dialect,
     attributor: Attributor,
     recorder: Option<Box<PartRecorder>>,
@@ -69,6 +72,7 @@ impl Recording {
             session,
             database: worker.counters.database(&origin.database),
             origin,
+            added_to_name: None,
             dialect: Dialect::default(),
             attributor,
             recorder: None,
@@ -127,11 +131,24 @@ impl Recording {
     pub(crate) fn parameter_status(&mut self, name: &[u8], value: &[u8]) {
         match name {
             b"standard_conforming_strings" => self.dialect.has_standard_strings = value == b"on",
+            b"application_name" if let Some(name) = self.name_of_startup(value) => {
+                self.origin.application_name = name;
+            }
             b"application_name" => {
                 self.origin.application_name = cut(&String::from_utf8_lossy(value), NAME_BYTES_MAX).into();
             }
             _ => {}
         }
+    }
+
+    /// Leaves `ending` out of the application's name of the startup packet, wherever the server reports it.
+    pub(crate) fn leave_out_of_name(&mut self, ending: &str) {
+        self.added_to_name = Some((ending.as_bytes().into(), Arc::clone(&self.origin.application_name)));
+    }
+
+    fn name_of_startup(&self, reported: &[u8]) -> Option<Arc<str>> {
+        let (ending, name) = self.added_to_name.as_ref()?;
+        reported.ends_with(ending).then(|| Arc::clone(name))
     }
 
     /// The server is ready.
@@ -266,6 +283,9 @@ impl Recording {
             {
                 recorder.note_retry(self.attributor.transaction());
             }
+            if command == Command::Commit {
+                self.note_rollback(mark.sent);
+            }
             if self.attributor.failed(command, mark.sent) && self.is_recording_unit() {
                 self.hand_over(worker);
             }
@@ -366,6 +386,9 @@ impl Recording {
             self.extend_cursor(statement, run, now);
         }
         self.note_pause(mark.sent, worker);
+        if matches!(command, Command::Rollback | Command::RollbackTo) {
+            self.note_rollback(mark.sent);
+        }
         let arrival = Arrival {
             command,
             tags: execution.tags.as_ref(),
@@ -394,6 +417,16 @@ impl Recording {
         self.ended(now);
         if worker.tap.is_some() && command != Command::Empty {
             self.tap_control(execution, kind, mark, now, worker);
+        }
+    }
+
+    /// What the open transaction has written is taken back, or what it has written since a savepoint.
+    fn note_rollback(&mut self, sent: Moment) {
+        let transaction = self.attributor.transaction();
+        if let Some(recorder) = self.recorder.as_deref_mut()
+            && transaction != 0
+        {
+            recorder.note_rollback(Rollback { transaction, sent });
         }
     }
 

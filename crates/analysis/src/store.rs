@@ -341,7 +341,7 @@ mod tests {
         absorb(&mut store, &duplicate(5), "c", 120);
         let finding = store.sorted()[0];
         assert_eq!((finding.requests, finding.first_seen, finding.last_seen), (3, 100, 120));
-        assert_eq!((finding.repeat_max, finding.repeat_last, &*finding.worst_key), (30, 5, "b"));
+        assert_eq!((finding.repeat_max, finding.repeat_last, &*finding.worst_request.key), (30, 5, "b"));
         assert_eq!(finding.timeline.len(), 30);
         let of_worst = finding.worst.wasted_ns;
         assert!(finding.wasted_ns > of_worst && finding.wasted_ns < 2 * of_worst);

@@ -13,8 +13,8 @@ use crate::history::History;
 use crate::merge::Request;
 use crate::part::narrow;
 use crate::record::{
-    Attribution, KeyValue, Moment, Origin, Pause, RequestPart, RowSample, SampleColumn, ShortDuration,
-    StatementRecord, WideColumn,
+    Attribution, KeyValue, Moment, Origin, Pause, RequestPart, Rollback, RowSample, SampleColumn,
+    ShortDuration, StatementRecord, WideColumn,
 };
 use crate::rules;
 use crate::settings::FindingSettings;
@@ -60,6 +60,7 @@ impl Script {
             cells: Vec::new(),
             row_columns: Vec::new(),
             pauses: Vec::new(),
+            rollbacks: Vec::new(),
             wide_columns: Vec::new(),
         };
         Self {
@@ -112,6 +113,12 @@ impl Script {
     /// Number of the transaction, and whether it failed and was run again.
     pub(crate) fn transaction(&mut self, transaction: u32, is_retried: bool) -> &mut Self {
         (self.transaction, self.is_retried) = (transaction, is_retried);
+        self
+    }
+
+    /// The open transaction is rolled back, or to a savepoint.
+    pub(crate) fn rolled_back(&mut self) -> &mut Self {
+        self.part.rollbacks.push(Rollback { transaction: self.transaction, sent: Moment(self.now) });
         self
     }
 

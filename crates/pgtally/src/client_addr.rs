@@ -31,9 +31,7 @@ pub(crate) fn rewritten(
     if !form.setting && !has_name {
         return None;
     }
-    let address =
-        client.map_or_else(|| "[local]".to_owned(), |client| client.ip().to_canonical().to_string());
-    let endpoint = client.map_or_else(|| address.clone(), |client| endpoint(client, &address));
+    let (address, endpoint) = (address(client), endpoint(client));
     let version = packet.get(LENGTH_BYTES..LENGTH_BYTES + VERSION_BYTES)?;
     let mut body = version.to_vec();
     let mut put = |name: &[u8], value: &[u8]| {
@@ -60,8 +58,15 @@ pub(crate) fn rewritten(
     Some([&length.to_be_bytes()[..], &body].concat())
 }
 
-fn endpoint(client: SocketAddr, address: &str) -> String {
-    let port = client.port();
+/// The client without its port.
+fn address(client: Option<SocketAddr>) -> String {
+    client.map_or_else(|| "[local]".to_owned(), |client| client.ip().to_canonical().to_string())
+}
+
+/// The client as it stands at the end of `application_name`.
+pub(crate) fn endpoint(client: Option<SocketAddr>) -> String {
+    let address = address(client);
+    let Some(port) = client.map(|client| client.port()) else { return address };
     if address.contains(':') { format!("[{address}]:{port}") } else { format!("{address}:{port}") }
 }
 

@@ -328,6 +328,13 @@ impl Observation {
         Self { slot, local: Rc::clone(local), login: Some(Box::new(LoginWatch::new())) }
     }
 
+    /// Leaves `ending` out of the application's name: see [`SessionObserver::leave_out_of_name`].
+    pub(crate) fn leave_out_of_name(&self, ending: &str) {
+        if let Some(observer) = &mut *self.slot.observer.borrow_mut() {
+            observer.leave_out_of_name(ending);
+        }
+    }
+
     /// Takes note of bytes that went to the upstream.
     pub(crate) fn frontend(&mut self, chunk: &[u8], now: Moment) {
         add(&self.local.observatory.bytes_to_upstream, chunk.len());

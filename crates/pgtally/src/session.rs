@@ -37,6 +37,8 @@ pub(crate) struct Started {
     /// What the client was already sent.
     prelude: Vec<u8>,
     lifts_comments: bool,
+    /// The server was told the client's address behind the application's name.
+    names_client: bool,
     starting: Starting,
     // Last, as fields are dropped in order: the sockets are closed when the end is on record.
     ending: Ending,
@@ -56,7 +58,17 @@ pub(crate) async fn begin(
     match Box::pin(start(client, peer, &setting, &mut ending)).await {
         Ok(Begun { client, upstream, startup, prelude }) => {
             let lifts_comments = setting.lifts_comments;
-            let started = Started { client, upstream, startup, prelude, lifts_comments, starting, ending };
+            let names_client = setting.client_addr.application_name;
+            let started = Started {
+                client,
+                upstream,
+                startup,
+                prelude,
+                lifts_comments,
+                names_client,
+                starting,
+                ending,
+            };
             // A worker that is gone drops the session, which puts it on record as aborted.
             let _ = worker.send(Command::Serve(Box::new(started))).await;
         }
@@ -171,7 +183,8 @@ pub(crate) async fn refuse(client: Stream, limit: Limit, user: &[u8], setting: &
 
 /// Relays a session to its end, on its worker.
 pub(crate) async fn serve(started: Box<Started>, local: Rc<Local>) {
-    let Started { client, upstream, startup, prelude, lifts_comments, starting, mut ending } = *started;
+    let Started { client, upstream, startup, prelude, lifts_comments, names_client, starting, mut ending } =
+        *started;
     ending.reason = match (Stream::adopt(client), Stream::adopt(upstream)) {
         (Ok(mut client), Ok(mut upstream)) => {
             drop(starting);
@@ -179,6 +192,9 @@ pub(crate) async fn serve(started: Box<Started>, local: Rc<Local>) {
                 upstream = Stream::Lifted(Box::new(Lifted::over(upstream, &prelude, &local.metrics)));
             }
             let mut observation = Observation::begin(ending.number, startup.as_ref(), ending.client, &local);
+            if names_client {
+                observation.leave_out_of_name(&client_addr::endpoint(ending.client));
+            }
             let now = local.clock.now();
             let cached = local.desk.as_ref().map(|desk| CachedSession::begin(desk, startup.as_ref(), now.0));
             // An idle session should own next to nothing.

@@ -217,6 +217,34 @@ fn a_commit_that_cannot_be_serialized_marks_its_attempt() {
 }
 
 #[test]
+fn rollbacks_are_told_once_for_what_they_take_back() {
+    let mut session = Session::new();
+    let mut run = |sql: &str, tag: &str, status: &[u8]| {
+        session.frontend(&message(b'Q', format!("{sql}\0").as_bytes()));
+        session.backend(&[complete(tag), message(b'Z', status)].concat());
+    };
+    run("SELECT a FROM t", "SELECT 0", b"I");
+    run("ROLLBACK", "ROLLBACK", b"I");
+    run("BEGIN", "BEGIN", b"T");
+    run("UPDATE t SET a = 1", "UPDATE 1", b"T");
+    run("SAVEPOINT s", "SAVEPOINT", b"T");
+    run("UPDATE t SET a = 2", "UPDATE 1", b"T");
+    for _ in 0..1_000 {
+        run("ROLLBACK TO s", "ROLLBACK", b"T");
+    }
+    run("SELECT a FROM t", "SELECT 1", b"T");
+    run("ROLLBACK", "ROLLBACK", b"I");
+    for _ in 0..1_000 {
+        run("BEGIN", "BEGIN", b"T");
+        run("ROLLBACK", "ROLLBACK", b"I");
+    }
+    let part = session.part();
+    let told: Vec<u32> = part.rollbacks.iter().map(|it| it.transaction).collect();
+    assert_eq!(told, [1, 1], "of the savepoint and of the transaction");
+    assert!(part.rollbacks.is_sorted_by_key(|it| it.sent));
+}
+
+#[test]
 fn a_crowded_pipeline_keeps_one_statement_per_text() {
     let mut session = Session::new();
     let text = |number: usize| format!("{}\0", format!("SELECT {number} FROM t;").repeat(20));

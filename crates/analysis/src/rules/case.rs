@@ -1,5 +1,7 @@
 //! A request as the rules need it: its statements in groups of one shape, what each shape does, and what never counts.
 
+mod undone;
+
 use std::cell::OnceCell;
 use std::hash::{Hash, Hasher};
 
@@ -14,9 +16,10 @@ use crate::finding::Growth;
 use crate::history::History;
 use crate::linkage::{Child, Keys, Link, Pool};
 use crate::merge::{Recorded, Request};
-use crate::record::{KeyValue, SampleColumn, StatementRecord};
+use crate::record::{KeyValue, Moment, SampleColumn, StatementRecord};
 use crate::settings::FindingSettings;
 use crate::shape::KnownShape;
+use undone::Rollbacks;
 
 /// One request under judgement.
 pub(super) struct Case<'a> {
@@ -28,6 +31,7 @@ pub(super) struct Case<'a> {
     pool: OnceCell<Pool>,
     pub(super) members: Vec<Member<'a>>,
     writes: OnceCell<Vec<(usize, Written)>>,
+    rollbacks: OnceCell<Rollbacks>,
     written_keys: OnceCell<WrittenKeys>,
     sampled_values: OnceCell<SampledValues>,
     pub(super) history: &'a History,
@@ -82,6 +86,7 @@ impl<'a> Case<'a> {
             pool: OnceCell::new(),
             members,
             writes: OnceCell::new(),
+            rollbacks: OnceCell::new(),
             written_keys: OnceCell::new(),
             sampled_values: OnceCell::new(),
             history,
@@ -191,16 +196,29 @@ impl<'a> Case<'a> {
         units.len() * 2 > members.len()
     }
 
-    /// Places of the statements that write, and what.
+    /// Places behind which the tables may hold something else, in order, and which tables: of the statements that
+    /// write, of rollbacks, and of the ends of transactions that other sessions cannot look into.
     pub(super) fn writes(&self) -> &[(usize, Written)] {
         self.writes.get_or_init(|| {
-            let written = |member: &Member<'_>| {
-                let known = self.shape(member.statement.fingerprint);
-                (member.position, Written::by(member.statement.kind, known))
-            };
-            let all = self.members.iter().map(written);
-            all.filter(|(_, written)| !matches!(written, Written::Nothing)).collect()
+            let all = self.members.iter().map(|member| (member.position, self.written_by(member)));
+            let mut all: Vec<_> = all.filter(|(_, it)| !matches!(it, Written::Nothing)).collect();
+            undone::add_ends(self, &mut all);
+            all.sort_by_key(|(position, _)| *position);
+            all
         })
+    }
+
+    fn written_by(&self, member: &Member<'_>) -> Written {
+        Written::by(member.statement.kind, self.shape(member.statement.fingerprint))
+    }
+
+    /// When what this statement wrote was taken back, if it was.
+    pub(super) fn undone(&self, member: &Member<'_>) -> Option<Moment> {
+        self.rollbacks().behind(member)
+    }
+
+    fn rollbacks(&self) -> &Rollbacks {
+        self.rollbacks.get_or_init(|| Rollbacks::of(self.request))
     }
 }
 
@@ -335,6 +353,18 @@ impl Written {
             (Kind::Ddl, _) | (_, None) => Self::Anything,
             (Kind::Other, Some(_)) if !known.is_some_and(is_harmless) => Self::Anything,
             (_, Some(facts)) => Self::tables(facts),
+        }
+    }
+
+    /// Both.
+    fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Anything, _) | (_, Self::Anything) => Self::Anything,
+            (Self::Nothing, it) | (it, Self::Nothing) => it,
+            (Self::Tables(mut tables), Self::Tables(others)) => {
+                tables.extend(others);
+                Self::Tables(tables)
+            }
         }
     }
 

@@ -8,7 +8,7 @@ use crate::finding::{Confidence, FindingKind};
 
 /// Equal reads, one run per set of parameters and stretch without writes; runs of one shape are one finding.
 pub(super) fn find(case: &Case<'_>, group: &Group<'_>) -> Option<Draft> {
-    if !group.is_read() || group.is_exempt() || group.known.facts.is_volatile {
+    if !group.is_read() || group.is_exempt() || group.known.facts.is_volatile || !knows_writes(case) {
         return None;
     }
     let all = runs(case, group);
@@ -18,6 +18,12 @@ pub(super) fn find(case: &Case<'_>, group: &Group<'_>) -> Option<Draft> {
     let kind = FindingKind::Duplicate;
     let verdict = Verdict { kind, confidence: Confidence::High, link: None, distinct, key: None };
     (!runs.is_empty()).then(|| Draft::new(case, group, &runs, verdict))
+}
+
+/// Whether no write between recorded statements can be missing: a session's records end where its room does, but those
+/// of several sessions overlap.
+fn knows_writes(case: &Case<'_>) -> bool {
+    case.request.is_complete() || case.request.sessions() == 1
 }
 
 fn is_duplicate(case: &Case<'_>, run: &[Member<'_>]) -> bool {

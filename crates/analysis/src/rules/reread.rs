@@ -26,6 +26,8 @@ struct WrittenKey {
     table: Box<str>,
     column: Box<str>,
     at: Moment,
+    /// When it was taken back.
+    undone: Option<Moment>,
     environment: Option<u32>,
     fingerprint: Fingerprint,
 }
@@ -37,17 +39,18 @@ impl WrittenKeys {
     pub(super) fn of(case: &Case<'_>, request: &Request) -> Self {
         let mut keys = Self::default();
         let failed = failed_transactions(case);
-        let is_undone = |it: &&Member<'_>| {
+        let is_failed = |it: &&Member<'_>| {
             let place = (it.session, it.statement.transaction);
             it.statement.error.is_some() || it.statement.is_retried || failed.contains(&place)
         };
         // What affects no row writes none: ON CONFLICT DO NOTHING, or somebody else was first.
-        for member in case.members.iter().filter(|it| !is_undone(it) && it.statement.rows > 0) {
+        for member in case.members.iter().filter(|it| !is_failed(it) && it.statement.rows > 0) {
             keys.note_parameters(case, member);
         }
-        let undone = case.members.iter().filter(is_undone);
-        let undone: FxHashSet<Fingerprint> = undone.map(|it| it.statement.fingerprint).collect();
-        let samples = request.samples().filter(|(_, sample)| !undone.contains(&sample.fingerprint));
+        let failed = case.members.iter().filter(is_failed);
+        let failed: FxHashSet<Fingerprint> = failed.map(|it| it.statement.fingerprint).collect();
+        let undone = first_undone(case);
+        let samples = request.samples().filter(|(_, sample)| !failed.contains(&sample.fingerprint));
         for (sent, sample) in samples {
             let Some(known) = case.shape(sample.fingerprint) else { continue };
             let Some(table) =
@@ -63,6 +66,7 @@ impl WrittenKeys {
                         table: table.name.as_str().into(),
                         column: name.clone(),
                         at: sent,
+                        undone: undone.get(&sample.fingerprint).copied(),
                         environment: None,
                         fingerprint: sample.fingerprint,
                     };
@@ -91,6 +95,7 @@ impl WrittenKeys {
                 table: table.name.as_str().into(),
                 column: column.column.as_str().into(),
                 at: member.statement.sent,
+                undone: case.undone(member),
                 environment: Some(member.statement.environment),
                 fingerprint: member.statement.fingerprint,
             };
@@ -114,9 +119,22 @@ impl WrittenKeys {
             *it.table == *table
                 && *it.column == *column
                 && it.at < statement.sent
+                && it.undone.is_none_or(|undone| statement.sent < undone)
                 && it.environment.is_none_or(|environment| environment == statement.environment)
         })
     }
+}
+
+/// When writes of each shape were first taken back: a sample doesn't tell which execution a row is of.
+fn first_undone(case: &Case<'_>) -> FxHashMap<Fingerprint, Moment> {
+    let mut first: FxHashMap<Fingerprint, Moment> = FxHashMap::default();
+    for member in &case.members {
+        if let Some(undone) = case.undone(member) {
+            let known = first.entry(member.statement.fingerprint).or_insert(undone);
+            *known = undone.min(*known);
+        }
+    }
+    first
 }
 
 /// Transactions, with their sessions, in which something failed. Whether a savepoint has saved the rest nobody knows.

@@ -269,7 +269,8 @@ fn part_bytes(part: &RequestPart, room: usize) -> usize {
     });
     let samples: usize =
         part.samples.iter().map(|sample| size_of_val(sample) + sample.values.len() * 4).sum();
-    size_of::<RequestPart>() + part.key.len() + records.sum::<usize>() + samples
+    let rollbacks = size_of_val(part.rollbacks.as_slice());
+    size_of::<RequestPart>() + part.key.len() + rollbacks + records.sum::<usize>() + samples
 }
 
 /// Whether a part was handed over for its age, in the middle of things.

@@ -1,6 +1,8 @@
 //! What looks like a fault and is none, one case each.
 
 use super::{AUTHOR, ITEM_COLUMNS, ITEMS, USER, check_with, silent};
+use crate::merge::Request;
+use crate::record::RequestPart;
 use crate::settings::FindingSettings;
 use crate::testing::Script;
 
@@ -146,6 +148,70 @@ fn tenants_by_role_or_schema_are_silent() {
         script.environment(1 + u64::from(n)).keyed(USER, 8_001 + i64::from(n)).keyed(AUTHOR, 3);
     });
     silent(&script);
+}
+
+const BALANCE: &str = "SELECT balance FROM accounts WHERE owner = $1";
+const UPDATE: &str = "UPDATE accounts SET balance = $1 WHERE owner = $2";
+
+#[test]
+fn a_read_behind_a_rollback_is_silent() {
+    let mut script = Script::new();
+    script.transaction(1, false).keyed(UPDATE, 1).keyed(BALANCE, 1).rolled_back();
+    script.transaction(0, false).keyed(BALANCE, 1);
+    silent(&script);
+    script.keyed(BALANCE, 1);
+    check_with(&script, &FindingSettings::run_mode(), &["duplicate high info 2/1"]);
+}
+
+#[test]
+fn a_rollback_of_other_writes_changes_nothing() {
+    let mut script = Script::new();
+    script.transaction(1, false).keyed("UPDATE orders SET total = $1 WHERE id = $2", 1).keyed(BALANCE, 1);
+    script.rolled_back().transaction(0, false).keyed(BALANCE, 1);
+    check_with(&script, &FindingSettings::run_mode(), &["duplicate high info 2/1"]);
+}
+
+#[test]
+fn a_row_whose_insert_was_rolled_back_is_not_read_again() {
+    let insert = "INSERT INTO orders (id, total) VALUES ($1, $2)";
+    let read = "SELECT total FROM orders WHERE id = $1";
+    let mut kept = Script::new();
+    kept.transaction(1, false).keyed(insert, 7_001).transaction(0, false).keyed(read, 7_001);
+    check_with(&kept, &FindingSettings::run_mode(), &["reread_after_write high info 1/1 orders.id"]);
+    let mut undone = Script::new();
+    undone.transaction(1, false).keyed(insert, 7_001).rolled_back().transaction(0, false).keyed(read, 7_001);
+    silent(&undone);
+}
+
+#[test]
+fn what_another_session_commits_in_between_is_silent() {
+    let mut writer = Script::new();
+    writer.session(2).at_ms(0).transaction(1, false).keyed(UPDATE, 1);
+    let mut reader = Script::new();
+    reader.at_ms(10).keyed(BALANCE, 1).at_ms(20).keyed(BALANCE, 1);
+    reader.learn_shapes(&writer);
+    let evaluate = |writer: &Script| {
+        let mut request = Request::new(reader.part());
+        request.absorb(writer.part());
+        reader.evaluate_request(&request, &FindingSettings::run_mode()).len()
+    };
+    assert_eq!(evaluate(&writer), 0, "its COMMIT may stand between the reads");
+    writer.at_ms(15).transaction(0, false).keyed(BALANCE, 2);
+    assert_eq!(evaluate(&writer), 0);
+    let mut early = Script::new();
+    early.session(2).at_ms(0).transaction(1, false).keyed(UPDATE, 1).at_ms(5).transaction(0, false);
+    early.keyed(BALANCE, 2);
+    assert_eq!(evaluate(&early), 1, "it was over before");
+}
+
+#[test]
+fn reads_around_statements_that_were_not_recorded_are_silent() {
+    let mut reader = Script::new();
+    reader.keyed(BALANCE, 1).keyed(BALANCE, 1);
+    let mut request = Request::new(reader.part());
+    assert_eq!(reader.evaluate_request(&request, &FindingSettings::run_mode()).len(), 1);
+    request.absorb(RequestPart { session: 2, statements: 9, ..Script::new().part() });
+    assert_eq!(reader.evaluate_request(&request, &FindingSettings::run_mode()).len(), 0);
 }
 
 #[test]

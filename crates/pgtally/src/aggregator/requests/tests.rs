@@ -23,6 +23,7 @@ fn part(key: &str, started_ms: u64) -> RequestPart {
         cells: Vec::new(),
         row_columns: Vec::new(),
         pauses: Vec::new(),
+        rollbacks: Vec::new(),
         wide_columns: Vec::new(),
     }
 }
