@@ -134,7 +134,7 @@ impl Reloading {
         // Files may be slow; this may be the thread that accepts connections.
         let added = spawn_blocking(move || add_to_file(&path, &entry)).await;
         let acks = added.map_err(|_| AckError::Stopping)??;
-        let entries = acks.entries.len();
+        let entries = acks.entries().len();
         running.set_acknowledgements(acks);
         let (findings, baselines) = (running.findings.clone(), running.baselines.clone());
         let message = Message::Settings(Box::new(findings), Box::new(baselines));

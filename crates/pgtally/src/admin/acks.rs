@@ -129,7 +129,7 @@ mod tests {
         fs::write(&file, "# ours\n").unwrap();
         std::os::unix::fs::symlink(&file, &link).unwrap();
         let added = add_to_file(&link, &entry("63951378593f76e9", "one shop")).unwrap();
-        assert_eq!(added.entries.len(), 1);
+        assert_eq!(added.entries().len(), 1);
         let text = "# ours\n\n[[ack]]\nid = \"63951378593f76e9\"\nreason = \"one shop\"\n";
         let long = "x".repeat(ACK_BYTES_MAX);
         for wrong in [entry("x", "why"), entry("63951378593f76e9", " "), entry("63951378593f76e9", &long)] {
