@@ -57,7 +57,7 @@ has_php_libraries() {
 }
 
 # The packages of Debian that are missing for the named needs: browser, build, openssl, postgresql, prometheus,
-# python, node, ruby, php, libpq, java, tracers, peers, terminal.
+# python, node, ruby, php, libpq, java, tracers, peers, terminal, test-frameworks.
 missing_packages() {
     for need in "$@"; do
         case $need in
@@ -90,6 +90,12 @@ missing_packages() {
             java)
                 command -v javac >/dev/null || echo default-jdk-headless
                 [ -f /usr/share/java/postgresql.jar ] || echo libpostgresql-jdbc-java
+                ;;
+            test-frameworks)
+                ruby -e 'require "rspec"' 2>/dev/null || echo ruby-rspec
+                [ -f /usr/share/java/junit-jupiter-api.jar ] || echo junit5
+                command -v go >/dev/null || echo golang-go
+                [ -d /usr/share/gocode/src/github.com/lib/pq ] || echo golang-github-lib-pq-dev
                 ;;
             tracers)
                 command -v strace >/dev/null || echo strace

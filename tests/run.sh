@@ -135,7 +135,7 @@ test_wire() {
 # shellcheck disable=SC2046
 test_ci() {
     say "test suites behind pgtally run"
-    run_part ci everything env NODE_PATH="$CACHE/node/node_modules" \
+    run_part ci everything env NODE_PATH="$CACHE/node/node_modules" PGTALLY_CI_NODE="$CACHE/ci/node_modules" \
         "$CACHE/venv/bin/python" -B -u tests/ci/run.py --pgtally "$PGTALLY"
     add $(last_line_numbers)
 }
@@ -234,6 +234,14 @@ install_suites() {
     cp tests/drivers/suites.txt "$CACHE/suites/installed.txt"
 }
 
+install_ci() {
+    rm -rf "$CACHE/ci"
+    mkdir -p "$CACHE/ci" || return 1
+    cp tests/ci/node/package.json tests/ci/node/package-lock.json "$CACHE/ci/" || return 1
+    (cd "$CACHE/ci" && npm ci --silent --ignore-scripts --no-fund --no-audit) || return 1
+    cp tests/ci/node/package-lock.json "$CACHE/ci/installed.json"
+}
+
 install_web() {
     rm -rf "$CACHE/web"
     mkdir -p "$CACHE/web" || return 1
@@ -265,6 +273,10 @@ install_packages() {
     if ! node_pins | cmp -s - "$CACHE/node/installed.txt"; then
         say "installing the Node applications' packages"
         install_node || give_up "npm could not install tests/drivers/node/package.json"
+    fi
+    if ! cmp -s tests/ci/node/package-lock.json "$CACHE/ci/installed.json"; then
+        say "installing the test framework of Node"
+        install_ci || give_up "npm could not install tests/ci/node/package.json"
     fi
     if ! cmp -s tests/web/package-lock.json "$CACHE/web/installed.json"; then
         say "installing what drives a browser"
@@ -298,6 +310,7 @@ mkdir -p "$LOGS" || exit 1
 require_cargo
 install_needs build openssl postgresql prometheus python node libpq java tracers browser terminal
 (install_needs ruby php) || say "going on without the libraries of Ruby and PHP"
+(install_needs test-frameworks) || say "going on without RSpec, JUnit and Go"
 install_packages
 find_postgresql_18
 if ! cmp -s tests/drivers/suites.txt "$CACHE/suites/installed.txt"; then

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Runs real test suites behind `pgtally run`: pytest, Django, node:test, Minitest; and programs that misbehave.
+"""Runs real test suites behind `pgtally run`: pytest, Django, node:test, Jest, Minitest, RSpec, JUnit, Go; and programs
+that misbehave.
 
 Each check runs the built binary against a real PostgreSQL, in a copy of a small project, with the snippets of deploy/ci
 as users copy them.
@@ -210,6 +211,64 @@ def minitest_tests_are_requests(suite):
     suite.expect_counts({"BlogTest#test_one_by_one": 1 + ROWS, "BlogTest#test_at_once": 2})
 
 
+def jest_tests_are_requests(suite):
+    """Jest with node-postgres, two files in two workers."""
+    modules = Path(os.environ.get("PGTALLY_CI_NODE") or HERE.parent / ".cache" / "ci" / "node_modules")
+    if not (modules / "jest").exists():
+        raise Skipped(f"no Jest in {modules}")
+    suite.take("jest", "pgtally.cjs")
+    blog = (suite.folder / "blog.test.js").read_text()
+    (suite.folder / "shelf.test.js").write_text(blog.replace("describe('blog'", "describe('shelf'"))
+    (suite.folder / "jest.config.json").write_text(json.dumps({"modulePaths": [str(modules)], "cache": False}))
+    variables = {"PGTALLY_SNIPPET": str(suite.folder / "pgtally.cjs")}
+    jest = ("node", str(modules / "jest" / "bin" / "jest.js"), "--config", "jest.config.json", "--maxWorkers", "2")
+    suite.run("--", *jest, **variables).expect(10, "N+1", "posts.author_id")
+    suite.expect_counts({"blog one by one": 1 + ROWS, "blog at once; it's better": 2,
+                         "shelf one by one": 1 + ROWS, "shelf at once; it's better": 2})
+
+
+def rspec_examples_are_requests(suite):
+    """RSpec with the gem pg."""
+    found = subprocess.run(["ruby", "-e", "require 'rspec'; require 'pg'"], capture_output=True, check=False)
+    if found.returncode:
+        raise Skipped("no Ruby with rspec and pg")
+    suite.take("rspec", "pgtally_minitest.rb")
+    variables = {"PGTALLY_SNIPPET": str(suite.folder / "pgtally_minitest.rb")}
+    suite.run("--", "rspec", "blog_spec.rb", **variables).expect(10, "N+1", "posts.author_id")
+    suite.expect_counts({"blog reads one by one": 1 + ROWS, "blog reads at once; and is quick": 2})
+
+
+def junit_tests_are_requests(suite):
+    """JUnit with pgjdbc: by the URL, and on a connection that stays."""
+    names = ("junit-jupiter-api", "junit-jupiter-engine", "junit-platform-commons", "junit-platform-console",
+             "junit-platform-engine", "junit-platform-launcher", "junit-platform-reporting", "opentest4j",
+             "opentest4j-reporting-events", "opentest4j-reporting-schema", "apiguardian-api", "picocli", "postgresql")
+    jars = [Path("/usr/share/java") / f"{name}.jar" for name in names]
+    if not all(jar.exists() for jar in jars) or not shutil.which("javac"):
+        raise Skipped("no JUnit 5 of Debian with pgjdbc")
+    suite.take("junit", "Pgtally.java")
+    path = ":".join(map(str, jars))
+    subprocess.run(["javac", "-cp", path, "-d", "classes", "BlogTest.java", "Pgtally.java"], cwd=suite.folder,
+                   check=True, timeout=RUN_SECONDS)
+    command = ("java", "-cp", f"classes:{path}", "org.junit.platform.console.ConsoleLauncher", "--scan-classpath=classes",
+               "--disable-banner", "--fail-if-no-tests")
+    url = f"jdbc:postgresql://127.0.0.1:{suite.postgres.port}/postgres?user=postgres"
+    suite.run("--", *command, JDBC_DATABASE_URL=url).expect(10, "N+1", "posts.author_id")
+    suite.expect_counts({"BlogTest.oneByOne(TestInfo)": 1 + ROWS, "BlogTest.at once; it's better": 2})
+
+
+def go_tests_are_requests(suite):
+    """Go's tests with lib/pq, side by side."""
+    if not shutil.which("go") or not Path("/usr/share/gocode/src/github.com/lib/pq").exists():
+        raise Skipped("no Go of Debian with lib/pq")
+    suite.take("go", "pgtally_test.go")
+    # Debian's packages are laid for the time before modules.
+    variables = {"GO111MODULE": "off", "GOPATH": "/usr/share/gocode", "GOFLAGS": "-vet=off",
+                 "GOCACHE": str(suite.folder / "cache")}
+    suite.run("--", "go", "test", ".", **variables).expect(10, "N+1", "posts.author_id")
+    suite.expect_counts({"TestBlog/one_by_one": 1 + ROWS, "TestBlog/at_once": 2})
+
+
 def reports_are_files_of_every_format(suite):
     """Every format, the step's summary and the annotations."""
     suite.take("pytest", "pgtally_pytest.py")
@@ -355,6 +414,10 @@ CHECKS = (
     django_tests_are_requests,
     node_tests_are_requests,
     minitest_tests_are_requests,
+    jest_tests_are_requests,
+    rspec_examples_are_requests,
+    junit_tests_are_requests,
+    go_tests_are_requests,
     reports_are_files_of_every_format,
     a_running_instance_is_reported,
     an_acknowledged_finding_is_no_failure,
