@@ -1,6 +1,7 @@
 //! Faults: backends that are killed or stopped, messages cut anywhere, more than anybody asks for in one go. Bytes are
 //! neither lost nor invented, and other sessions do not notice.
 
+use std::cell::Cell;
 use std::process::Command;
 
 use pgtally::Address;
@@ -10,6 +11,7 @@ use support::{Peer, TestProxy, frontend};
 use crate::{address, session, with_each_server};
 
 const MIB: usize = 1024 * 1024;
+const CRASHES_MAX: usize = 5;
 
 /// Process id of the backend behind `key`.
 fn process(key: &[u8]) -> u32 {
@@ -23,21 +25,37 @@ fn send(signal: &str, process: u32) {
 
 #[test]
 fn a_killed_backend_ends_sessions_with_the_servers_own_words() {
-    with_each_server(|server| {
-        let direct = address(&server);
-        let proxy = TestProxy::to(&direct);
-        let (mut victim, key) = session(proxy.address());
-        let (mut witness, _) = session(&direct);
-        let (mut other, _) = session(proxy.address());
-        victim.send(&frontend::query("SELECT 1"));
-        assert_eq!(tags(&victim.frames_until_ready()), "TDCZ");
-        send("KILL", process(&key));
-        assert!(victim.rest().is_empty(), "a killed process says nothing, and nobody speaks for it");
-        // The server takes the other sessions down with words of its own.
-        let expected = witness.rest();
-        assert!(String::from_utf8_lossy(&expected).contains("57P02"), "{expected:?}");
-        assert_eq!(other.rest(), expected);
-    });
+    // A server that goes down has no time for some sessions, and tells them nothing, with or without a proxy.
+    let is_told = Cell::new(false);
+    for _ in 0..CRASHES_MAX {
+        with_each_server(|server| {
+            let direct = address(&server);
+            is_told.set(last_words_after_a_crash(&direct, &TestProxy::to(&direct)));
+        });
+        if is_told.get() {
+            return;
+        }
+    }
+    panic!("in none of {CRASHES_MAX} crashes both sessions are told");
+}
+
+/// Kills one session's process. Whether the server told the other two why it takes them down: one directly, one
+/// through the proxy.
+fn last_words_after_a_crash(direct: &Address, proxy: &TestProxy) -> bool {
+    let (mut victim, key) = session(proxy.address());
+    let (mut witness, _) = session(direct);
+    let (mut other, _) = session(proxy.address());
+    victim.send(&frontend::query("SELECT 1"));
+    assert_eq!(tags(&victim.frames_until_ready()), "TDCZ");
+    send("KILL", process(&key));
+    assert!(victim.rest().is_empty(), "a killed process says nothing, and nobody speaks for it");
+    let (expected, told) = (witness.rest(), other.rest());
+    for words in [&expected, &told] {
+        assert!(words.is_empty() || String::from_utf8_lossy(words).contains("57P02"), "{words:?}");
+    }
+    let is_told = !expected.is_empty() && !told.is_empty();
+    assert!(!is_told || told == expected, "{told:?}");
+    is_told
 }
 
 #[test]

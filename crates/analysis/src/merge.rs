@@ -153,6 +153,10 @@ impl Request {
         }
         self.fit(&mut part);
         let index = self.parts.len();
+        if index == 0 {
+            // Most requests have one part.
+            self.parts.reserve_exact(1);
+        }
         self.order.extend((0..part.records.len()).map(|record| Place { part: index, record }));
         self.parts.push(part);
         // Mostly sorted runs: the standard sort merges them in about linear time.

@@ -196,7 +196,9 @@ pub(crate) async fn serve(started: Box<Started>, local: Rc<Local>) {
                 observation.leave_out_of_name(&client_addr::endpoint(ending.client));
             }
             let now = local.clock.now();
-            let cached = local.desk.as_ref().map(|desk| CachedSession::begin(desk, startup.as_ref(), now.0));
+            // Boxed, as its relay is below: most proxies have no cache, and their sessions should not pay for it.
+            let cached = local.desk.as_ref();
+            let cached = cached.map(|desk| Box::new(CachedSession::begin(desk, startup.as_ref(), now.0)));
             // An idle session should own next to nothing.
             drop(startup);
             if !prelude.is_empty() {
@@ -210,7 +212,6 @@ pub(crate) async fn serve(started: Box<Started>, local: Rc<Local>) {
                 Some(mut cached) => {
                     cached.heard(&prelude, now.0);
                     drop(prelude);
-                    // Boxed: most proxies have no cache, and their sessions should not pay for its state.
                     let relayed =
                         cached::relay(&mut client, &mut upstream, &mut cached, &mut observation, &local);
                     Box::pin(relayed).await

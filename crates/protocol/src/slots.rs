@@ -35,8 +35,8 @@ impl<T> Slots<T> {
             *slot = Slot::Used(value);
             return id;
         }
-        if self.slots.capacity() < KEPT {
-            self.slots.reserve_exact(KEPT);
+        if self.slots.len() == self.slots.capacity() && self.slots.len() < KEPT {
+            self.slots.reserve_exact(1);
         }
         // As many as messages can be pending and portals be open: far below 2^32.
         let id = SlotId(self.slots.len() as u32);
