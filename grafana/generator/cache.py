@@ -41,6 +41,13 @@ def dashboard():
             [("sum by (reason) (rate(pgtally_cache_bypass_total{@}[$__rate_interval]))", "{{reason}}")],
             is_stacked=True))
         .with_panel(graph(
+            "Saved by tag", "Seconds per second that PostgreSQL would have taken for the answers from the cache.", "s",
+            [("sum by (tag) (rate(pgtally_cache_saved_seconds_total{@}[$__rate_interval]))", "{{tag}}")],
+            is_stacked=True))
+        .with_panel(graph(
+            "Hints refused", "Words of cache hints per second that meant nothing or asked for more than is allowed.",
+            "ops", [("sum(rate(pgtally_cache_hints_refused_total{@}[$__rate_interval]))", "refused")]))
+        .with_panel(graph(
             "Duration of cached answers", "Percentiles of answers from the cache.", "s",
             percentiles("pgtally_query_duration_seconds", 'source="cache"')))
         .with_row(row("Entries"))
