@@ -131,6 +131,15 @@ test_wire() {
     add $(last_line_numbers)
 }
 
+# The SQL console, with the clients that people use.
+# shellcheck disable=SC2046
+test_console() {
+    say "the SQL console"
+    run_part console everything "$CACHE/venv/bin/python" -B -u tests/operations/console.py --pgtally "$PGTALLY" \
+        --node-modules "$CACHE/node/node_modules"
+    add $(last_line_numbers)
+}
+
 # Real test suites behind `pgtally run`.
 # shellcheck disable=SC2046
 test_ci() {
@@ -332,6 +341,7 @@ if [ "$part_status" -eq 0 ]; then
     test_corpus
     test_wire debian
     test_wire 18 --pg-bin "$POSTGRESQL_18"
+    test_console
     test_suites
     test_soak
     test_ci

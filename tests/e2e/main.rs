@@ -9,6 +9,7 @@ mod admin;
 mod attribution;
 mod baselines;
 mod cancel;
+mod console;
 mod corpus;
 mod ends;
 mod fail_open;

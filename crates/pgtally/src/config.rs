@@ -7,6 +7,7 @@
 mod address;
 mod baselines;
 mod cache;
+mod console;
 mod effective;
 mod findings;
 mod layers;
@@ -28,6 +29,7 @@ use self::address::url_parameter;
 pub use self::address::{parse_listen, parse_upstreams};
 pub use self::baselines::BaselineSettings;
 pub use self::cache::CacheSettings;
+pub use self::console::ConsoleSettings;
 pub use self::effective::Effective;
 use self::layers::Layers;
 pub use self::layers::{ConfigError, ConfigErrors};
@@ -39,6 +41,7 @@ use self::values::{
     admin_address, client_addr_form, duration, log_format, log_level, network, optional_duration,
     session_attrs, sessions_max, some_text, switch, tag_name, token, workers,
 };
+use crate::console::Access;
 use crate::socket::Address;
 
 /// Everything a proxy needs to start.
@@ -90,6 +93,8 @@ pub struct Config {
     pub observer: ObserverSettings,
     /// Thresholds of the rules.
     pub findings: FindingSettings,
+    /// The SQL console.
+    pub console: ConsoleSettings,
     /// What routes usually run.
     pub baselines: BaselineSettings,
     /// The cache of tagged reads.
@@ -297,6 +302,7 @@ impl Config {
             findings: findings::finding_settings(layers),
             baselines: baselines::baseline_settings(layers),
             cache: cache::cache_settings(layers),
+            console: console::console_settings(layers),
             log_format: layers.or("log.format", "auto", log_format),
             log_level: layers.or("log.level", "info", log_level),
             effective: Vec::new(),
@@ -348,6 +354,13 @@ fn contradictions(config: &Config) -> Vec<ConfigError> {
             "relay.proxy_protocol_from",
             "it says who may send a header of the PROXY protocol, and nobody may".into(),
             "set relay.proxy_protocol = \"on\", or remove it",
+        );
+    }
+    if Access::lacks_verifiers(config) {
+        refuse(
+            "console.admins",
+            "nobody could check the passwords of those who may use the console".into(),
+            "set console.auth_file, or auth.mode = \"terminate\"",
         );
     }
     errors.extend(security::contradictions(config));

@@ -21,6 +21,7 @@ mod client;
 mod client_addr;
 mod clock;
 mod config;
+mod console;
 mod demo;
 mod doctor;
 mod durations;
@@ -69,9 +70,9 @@ pub use api::{
 pub use cached::views::{CacheAnswer, EntryView, ReasonView, TagView};
 pub use config::{
     AuthMode, AuthSettings, BaselineSettings, CacheSettings, ClientAddrForm, ClientTls, Config, ConfigError,
-    ConfigErrors, DEFAULT_ADMIN, DEFAULT_LISTEN, DEFAULT_UPSTREAM, Effective, Flag, LogFormat, Negotiation,
-    ProbeAccount, Reloaded, Roots, Secret, SessionAttrs, SessionLimits, SocketSettings, TlsSettings,
-    UpstreamTls, parse_listen, parse_upstreams,
+    ConfigErrors, ConsoleSettings, DEFAULT_ADMIN, DEFAULT_LISTEN, DEFAULT_UPSTREAM, Effective, Flag,
+    LogFormat, Negotiation, ProbeAccount, Reloaded, Roots, Secret, SessionAttrs, SessionLimits,
+    SocketSettings, TlsSettings, UpstreamTls, parse_listen, parse_upstreams,
 };
 pub use handover::Inherited;
 pub use proxy::{Proxy, Running, StartError, Stopper};

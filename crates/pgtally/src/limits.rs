@@ -115,3 +115,13 @@ pub(crate) const LIFTED_BYTES_MAX: usize = 1024 * 1024;
 /// Unanswered questions of one session on which lifting depends, some 10 MB; with more it reads on when some are
 /// answered.
 pub(crate) const LIFTED_PENDING_MAX: usize = 256 * 1024;
+/// Consoles that may be open at the same time: they take no session of the upstream, but a task and an answer each.
+pub(crate) const CONSOLES_MAX: usize = 32;
+/// Bytes of the longest message that a console reads.
+pub(crate) const CONSOLE_MESSAGE_BYTES_MAX: usize = 64 * 1024;
+/// Prepared statements and portals that a console keeps.
+pub(crate) const CONSOLE_NAMES_MAX: usize = 256;
+/// Time a console waits for a client that takes no more of its answer.
+pub(crate) const CONSOLE_WRITE_TIMEOUT: Duration = Duration::from_secs(60);
+/// Requests that a console lists.
+pub(crate) const CONSOLE_REQUESTS_MAX: usize = 1_000;

@@ -15,6 +15,7 @@ use tokio::spawn;
 use tokio::time::sleep;
 use tracing::warn;
 
+use crate::console::Host;
 use crate::handover::{Socket, Sockets};
 use crate::live::Live;
 use crate::session::{self, Ending};
@@ -131,6 +132,7 @@ pub(crate) struct Dispatcher {
     pub(crate) workers: Vec<WorkerHandle>,
     pub(crate) numbers: AtomicU64,
     pub(crate) live: Live,
+    pub(crate) host: Arc<Host>,
 }
 
 impl Dispatcher {
@@ -165,7 +167,14 @@ impl Dispatcher {
                 let setting = Arc::clone(&self.live.borrow());
                 // Counted before the task's first turn: a drain must know of it.
                 let ending = Ending::of(number, worker.count(), &setting.metrics);
-                spawn(session::begin(ending, client, peer, worker.commands.clone(), setting));
+                spawn(session::begin(
+                    ending,
+                    client,
+                    peer,
+                    worker.commands.clone(),
+                    setting,
+                    Arc::clone(&self.host),
+                ));
             }
             Err(error) => {
                 warn!(%error, "cannot accept a connection");

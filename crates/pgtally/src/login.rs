@@ -73,7 +73,7 @@ pub(crate) async fn begin(
 }
 
 /// The user who wants to log in.
-fn user(startup: Option<&Startup>) -> Result<String, Refusal> {
+pub(crate) fn user(startup: Option<&Startup>) -> Result<String, Refusal> {
     let refusal = |sqlstate, message: &str| Refusal {
         sqlstate,
         message: message.into(),
@@ -90,7 +90,8 @@ fn user(startup: Option<&Startup>) -> Result<String, Refusal> {
     }
 }
 
-async fn show_password(
+/// Has a client show that it knows `user`'s password.
+pub(crate) async fn show_password(
     client: &mut Stream,
     user: &str,
     verifiers: &Verifiers,
@@ -128,7 +129,7 @@ async fn begin_terminated(
 }
 
 /// Tells a client why it is not let in.
-async fn deny(client: Stream, denied: Denied, setting: &StartupSetting) -> Reason {
+pub(crate) async fn deny(client: Stream, denied: Denied, setting: &StartupSetting) -> Reason {
     let failures = &setting.metrics.auth_failures;
     match denied {
         Denied::Gone => return Reason::ClientClosed,

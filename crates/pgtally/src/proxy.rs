@@ -24,6 +24,7 @@ use crate::cached::Cache;
 use crate::catalog::Catalogs;
 use crate::clock::Clock;
 use crate::config::{Config, ConfigErrors};
+use crate::console::Host;
 use crate::handover::{Inherited, Socket, Sockets};
 use crate::limits::BATCHES_MAX;
 use crate::listener::{self, Bound, Dispatcher};
@@ -441,6 +442,7 @@ impl Control {
             workers: self.workers.clone(),
             numbers: AtomicU64::new(1),
             live: self.live.clone(),
+            host: Arc::new(Host::new(self.state.clone())),
         });
         let acceptors: Vec<_> = std::mem::take(&mut self.bound)
             .into_iter()

@@ -17,6 +17,7 @@ pub(crate) use self::certificates::MISMATCH_REMEDIES;
 pub use self::certificates::check as check_certificates;
 use crate::auth::{MockSecret, Verifiers};
 use crate::config::{AuthMode, ClientTls, Config, ConfigErrors};
+use crate::console::Access;
 use crate::tls::{ClientLeg, Unusable, UpstreamLeg};
 
 /// TLS and passwords as they were at one moment.
@@ -27,6 +28,8 @@ pub(crate) struct Snapshot {
     pub(crate) upstream: Option<UpstreamLeg>,
     /// Where passwords are checked here: what they are checked with.
     pub(crate) verifiers: Option<Verifiers>,
+    /// Who may use the SQL console, where there is one.
+    pub(crate) console: Option<Access>,
     /// For users who do not exist, unless a secret is configured. Outlives reloads, so that their salts stay the same.
     mock: Arc<MockSecret>,
     has_told: AtomicBool,
@@ -62,8 +65,10 @@ impl Snapshot {
             AuthMode::Relay => Ok(None),
             AuthMode::Terminate => Verifiers::load(&config.auth, mock).map(Some),
         };
-        match (client, upstream, verifiers) {
-            (Ok(client), Ok(upstream), Ok(verifiers)) => Ok(Self {
+        let console = Access::load(config, &kept);
+        match (client, upstream, verifiers, console) {
+            (Ok(client), Ok(upstream), Ok(verifiers), Ok(console)) => Ok(Self {
+                console,
                 client,
                 is_tls_required: config.tls.client_tls == ClientTls::Require,
                 upstream,
@@ -71,8 +76,9 @@ impl Snapshot {
                 mock: kept,
                 has_told: AtomicBool::new(false),
             }),
-            (client, upstream, verifiers) => {
-                let unusable = [client.err(), upstream.err(), verifiers.err()].into_iter().flatten();
+            (client, upstream, verifiers, console) => {
+                let unusable =
+                    [client.err(), upstream.err(), verifiers.err(), console.err()].into_iter().flatten();
                 Err(ConfigErrors(unusable.map(Unusable::into_error).collect()))
             }
         }

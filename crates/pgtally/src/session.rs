@@ -18,6 +18,7 @@ use crate::admission::{Admitted, Limit};
 use crate::cached::{self, CachedSession};
 use crate::cancel;
 use crate::client_addr;
+use crate::console::{self, Host, Visitor};
 use crate::lift::Lifted;
 use crate::live::StartupSetting;
 use crate::login::{self, LoggedIn};
@@ -53,9 +54,10 @@ pub(crate) async fn begin(
     peer: Option<SocketAddr>,
     worker: mpsc::Sender<Command>,
     setting: Arc<StartupSetting>,
+    host: Arc<Host>,
 ) {
     let starting = Starting::begin(&setting.metrics);
-    match Box::pin(start(client, peer, &setting, &mut ending)).await {
+    match Box::pin(start(client, peer, &setting, &mut ending, &host)).await {
         Ok(Begun { client, upstream, startup, prelude }) => {
             let lifts_comments = setting.lifts_comments;
             let names_client = setting.client_addr.application_name;
@@ -90,9 +92,11 @@ async fn start(
     peer: Option<SocketAddr>,
     setting: &StartupSetting,
     ending: &mut Ending,
+    host: &Host,
 ) -> Result<Begun, Reason> {
     client.tune(&setting.socket);
     let deadline = Instant::now() + setting.startup_timeout;
+    let connected = peer;
     let place = setting.entrance.half_open.enter(ending.number);
     let opened = tokio::select! {
         biased;
@@ -106,6 +110,12 @@ async fn start(
         Opening::Cancel(packet) => return Err(serve_cancel(client, &packet, peer, setting).await),
         Opening::Session { packet, startup } => (packet, startup),
     };
+    if let Some(startup) = startup.as_ref().filter(|startup| console::is_wanted(startup, setting)) {
+        // It uses no worker and no upstream: nobody waits for it.
+        ending.counted = None;
+        let visitor = Visitor { startup, packet: &packet, peers: [peer, connected] };
+        return Err(Box::pin(console::serve(client, visitor, setting, deadline, host)).await);
+    }
     let (client, admitted) = admit(client, peer, setting).await?;
     let admitted = ending.admitted.insert(admitted);
     let rewritten = startup
@@ -234,7 +244,8 @@ pub(crate) struct Ending {
     metrics: Arc<Metrics>,
     /// Both given up after the record is made.
     admitted: Option<Admitted>,
-    _counted: Counted,
+    /// `None` for a console.
+    counted: Option<Counted>,
 }
 
 impl Ending {
@@ -247,7 +258,7 @@ impl Ending {
             reason: Reason::Aborted,
             metrics: Arc::clone(metrics),
             admitted: None,
-            _counted: counted,
+            counted: Some(counted),
         }
     }
 }
@@ -286,6 +297,7 @@ pub(crate) enum Reason {
     Cancel,
     ClientClosed,
     ClientLost,
+    Console,
     /// Too many others were silent at the same time.
     HalfOpenLimit,
     ProxyHeaderInvalid,
@@ -307,6 +319,7 @@ impl Reason {
             Self::Cancel => "cancel",
             Self::ClientClosed => "client_closed",
             Self::ClientLost => "client_lost",
+            Self::Console => "console",
             Self::HalfOpenLimit => "half_open_limit",
             Self::ProxyHeaderInvalid => "proxy_header_invalid",
             Self::SessionLimit => "session_limit",

@@ -153,6 +153,13 @@ pub(crate) struct Proven {
     pub(super) farewell: Vec<u8>,
 }
 
+impl Proven {
+    /// `AuthenticationSASLFinal`, for whoever is let in by us alone.
+    pub(crate) fn farewell(&self) -> &[u8] {
+        &self.farewell
+    }
+}
+
 impl Challenged {
     /// The verdict on a `SASLResponse`.
     pub(super) fn judge(self, body: &[u8]) -> Result<Proven, Refusal> {

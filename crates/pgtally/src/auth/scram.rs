@@ -98,6 +98,23 @@ impl Verifier {
         Some(Self { iterations, salt, stored_key, server_key })
     }
 
+    /// That of a password, with a salt of its own.
+    pub(super) fn of_password(password: &str) -> Self {
+        let salt = random::<SALT_BYTES>().to_vec();
+        match Keys::of_password(password, &salt, ITERATIONS_DEFAULT) {
+            Some(Keys { client, server }) => {
+                Self { iterations: ITERATIONS_DEFAULT, salt, stored_key: client.0.hash(), server_key: server }
+            }
+            // Only for another number of rounds than this one.
+            None => Self {
+                iterations: ITERATIONS_DEFAULT,
+                salt,
+                stored_key: random_key(),
+                server_key: random_key(),
+            },
+        }
+    }
+
     /// One that looks like this user's and that no password fits.
     pub(super) fn mock(secret: &MockSecret, user: &[u8], iterations: u32) -> Self {
         let salt = secret.0.sign(user).0.iter().copied().take(SALT_BYTES).collect();

@@ -61,6 +61,7 @@ enum Source {
         /// Rounds that mocks claim: what most users have.
         iterations: u32,
     },
+    Password(Verifier),
     Query {
         account: Account,
         slots: Semaphore,
@@ -75,13 +76,8 @@ impl Verifiers {
     /// # Errors
     /// When the file cannot be used.
     pub(crate) fn load(settings: &AuthSettings, mock: Arc<MockSecret>) -> Result<Self, Unusable> {
-        let unusable = |problem: String| Unusable { setting: "auth.auth_file", problem };
         let source = match &settings.auth_file {
-            Some(path) => {
-                let text = Self::read(path).map_err(unusable)?;
-                let users = userlist::parse(&text).map_err(unusable)?;
-                Source::File { iterations: usual_iterations(&users), users }
-            }
+            Some(path) => return Self::of_file(path, "auth.auth_file", mock),
             None => Source::Query {
                 account: Account::new(settings),
                 slots: Semaphore::new(LOOKUPS_MAX),
@@ -103,6 +99,26 @@ impl Verifiers {
         std::fs::read_to_string(path).map_err(unreadable)
     }
 
+    /// Reads the file at `path`, which `setting` names.
+    ///
+    /// # Errors
+    /// When the file cannot be used.
+    pub(crate) fn of_file(
+        path: &Path,
+        setting: &'static str,
+        mock: Arc<MockSecret>,
+    ) -> Result<Self, Unusable> {
+        let unusable = |problem: String| Unusable { setting, problem };
+        let text = Self::read(path).map_err(unusable)?;
+        let users = userlist::parse(&text).map_err(unusable)?;
+        Ok(Self { source: Source::File { iterations: usual_iterations(&users), users }, mock })
+    }
+
+    /// One password, whoever says to be who.
+    pub(crate) fn of_password(password: &str, mock: Arc<MockSecret>) -> Self {
+        Self { source: Source::Password(Verifier::of_password(password)), mock }
+    }
+
     /// The verifier of `user`: of one who does not exist, one that nothing fits. Asks the first of `routes` that can be
     /// reached.
     ///
@@ -114,6 +130,7 @@ impl Verifiers {
                 let mock = || Verifier::mock(&self.mock, user.as_bytes(), *iterations);
                 Ok(users.get(user).cloned().unwrap_or_else(mock))
             }
+            Source::Password(verifier) => Ok(verifier.clone()),
             Source::Query { account, slots, iterations } => {
                 let lookup = async {
                     // Never closed, so a slot always comes.
