@@ -18,7 +18,7 @@ PROMETHEUS_PORT=${PROMETHEUS_PORT:-29090}
 ALERTMANAGER_PORT=${ALERTMANAGER_PORT:-29093}
 PATIENCE_SECONDS=90
 
-install_needs postgresql prometheus
+install_needs postgresql prometheus python
 if [ -z "${PGTALLY:-}" ]; then
     require_cargo
     install_needs build

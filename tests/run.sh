@@ -166,6 +166,13 @@ test_soak() {
     add $(last_line_numbers)
 }
 
+# From PostgreSQL to a firing alert, as the guide tells it.
+test_regression() {
+    say "a regression, from nothing to Alertmanager"
+    run_part regression everything env PGTALLY="$PGTALLY" deploy/regression.sh
+    add_one
+}
+
 # Dashboards, rules and alerts, checked against a running pgtally by a real Prometheus and Alertmanager.
 # shellcheck disable=SC2046
 test_monitoring() {
@@ -346,6 +353,7 @@ if [ "$part_status" -eq 0 ]; then
     test_soak
     test_ci
     test_monitoring
+    test_regression
     test_deployment
     test_costs
     test_web

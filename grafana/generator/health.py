@@ -21,7 +21,7 @@ def dashboard():
             "sum(rate(pgtally_observations_dropped_total{@}[$__rate_interval])) or vector(0)",
             ((None, "green"), (0.001, "orange"))))
         .with_panel(number(
-            "Overhead, p99", "Time that pgtally adds to a message.", "s",
+            "Overhead, p99", "Time to read, look at and write a chunk, of one in 61; waiting for a turn is not in it.", "s",
             quantile(0.99, "pgtally_proxy_overhead_seconds"), ((None, "green"), (0.001, "red"))))
         .with_panel(number(
             "CPU per statement", "Processor time of pgtally per finished statement.", "s",

@@ -214,6 +214,49 @@ fn operators_make_answers_old_by_tag_table_or_all() {
 }
 
 #[test]
+fn the_console_shows_the_cache_and_makes_answers_old() {
+    let world = World::new(&[]);
+    let (mut client, mut direct) = (world.client(), world.direct());
+    let mut console = Peer::connect(world.proxy.address());
+    console.send(&frontend::startup(&[("user", "ann"), ("database", "pgtally")]));
+    let _ = console.frames_until_ready();
+    let question = frontend::query(&format!("{COUNT} /* pgtally:cache tags=product */"));
+    for (number, command) in ["INVALIDATE TAG product", "INVALIDATE TABLE public.products", "INVALIDATE ALL"]
+        .into_iter()
+        .enumerate()
+    {
+        world.warm(&mut client, &question);
+        ask(&mut direct, &frontend::query(&format!("INSERT INTO products VALUES ({})", 101 + number)));
+        assert_eq!(cell(&ask(&mut client, &question)), (100 + number).to_string());
+        assert!(cell(&console.query("SHOW CACHE LIKE 'prod%'")).starts_with("product\0"), "{command}");
+        let done = console.query(command);
+        assert!(done[0].tag == b'C' && done[0].body.starts_with(b"INVALIDATE "), "{done:?}");
+        assert_eq!(cell(&ask(&mut client, &question)), (101 + number).to_string(), "{command}");
+    }
+    assert_eq!(console.query("INVALIDATE TAG").first().map(|frame| frame.tag), Some(b'E'));
+}
+
+#[test]
+fn answers_of_the_cache_are_counted_and_timed_apart() {
+    let world = World::new(&[]);
+    let mut client = world.client();
+    let question = cached(COUNT);
+    world.warm(&mut client, &question);
+    for _ in 0..20 {
+        ask(&mut client, &question);
+    }
+    let hits = world.hits();
+    let served = |family: &str| world.proxy.metric_sum(family, "source=\"cache\"");
+    assert!((served("pgtally_queries_total") - hits).abs() < 0.5, "{hits}");
+    assert!((served("pgtally_query_duration_seconds_count") - hits).abs() < 0.5, "{hits}");
+    let seconds = served("pgtally_query_duration_seconds_sum");
+    assert!(seconds > 0.0 && seconds < 5.0, "{seconds}");
+    assert!(world.proxy.metric_sum("pgtally_queries_total", "source=\"upstream\"") > 0.5);
+    // One chunk in 61 is measured, and the first.
+    assert!(world.proxy.metric_sum("pgtally_proxy_overhead_seconds_count", "direction=") > 0.5);
+}
+
+#[test]
 fn a_session_sees_its_own_writes_in_mode_session() {
     let world = World::new(&[("cache.mode", "session")]);
     let (mut client, mut other) = (world.client(), world.client());

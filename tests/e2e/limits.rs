@@ -110,6 +110,75 @@ fn a_hundred_thousand_shapes_stay_bounded() {
 }
 
 #[test]
+fn hostile_routes_stay_bounded_and_readable() {
+    const ROUTES: usize = 30_000;
+    let _alone = alone();
+    let fake = FakePostgres::tcp();
+    let proxy = TestProxy::to(fake.address());
+    let (mut client, upstream) = fake.session(proxy.address());
+    let answering = answer_queries(upstream, |_| backend::done("SELECT 0"));
+    let before = resident_bytes();
+    let long = "x".repeat(10_000);
+    // Control characters, quotes and line breaks, as a tag carries them; now and then 10 KB. Each comes three times.
+    send_all(
+        &mut client,
+        (0..ROUTES).map(|number| {
+            let filler = if number % 100 == 0 { &*long } else { "%0A%1B%5B2J%22%5C%00%7F" };
+            format!("SELECT c FROM t /*request_id='{number}',route='%2F{}{filler}'*/", number / 3)
+        }),
+    );
+    let grown = resident_bytes().saturating_sub(before);
+    assert!(grown < 200 * MIB, "{} MiB", grown / MIB);
+    proxy.wait_for_sum("pgtally_queries_total", SELECTS, ROUTES as f64);
+    support::wait_for("all requests in the histograms", || {
+        let counted = proxy.metric_sum("pgtally_requests_total", "route=");
+        let dropped = proxy.metric_sum("pgtally_observations_dropped_total", "reason=");
+        (counted + dropped >= ROUTES as f64).then_some(())
+    });
+    let (_, metrics) = proxy.request("GET", "/metrics");
+    let routes = metrics.lines().filter(|line| line.starts_with("pgtally_requests_total{")).count();
+    assert!((100..=101).contains(&routes), "{routes} routes");
+    assert!(metrics.lines().all(|line| line.len() < 500 && !line.contains(char::is_control)));
+    assert!(proxy.metric("pgtally_label_overflow_total{label=\"route\"}") > 0.5);
+    let listed = proxy.json("/api/v1/routes?limit=1000");
+    assert!(listed["routes"].as_array().is_some_and(|routes| routes.len() <= 500));
+    client.send(&frontend::terminate());
+    assert_eq!(answering.join().unwrap(), ROUTES);
+}
+
+#[test]
+fn scrapers_that_never_read_hold_up_no_session() {
+    let _alone = alone();
+    let fake = FakePostgres::tcp();
+    let proxy = TestProxy::to(fake.address());
+    let (mut client, upstream) = fake.session(proxy.address());
+    let answering = answer_queries(upstream, |_| backend::done("SELECT 0"));
+    // 100 routes and 100 fingerprints, each often enough for a slot.
+    let of_round = |round: usize| {
+        (0..100).map(move |number| {
+            format!("SELECT c{number} FROM t /*request_id='{round}-{number}',route='%2F{number}'*/")
+        })
+    };
+    send_all(&mut client, (0..3).flat_map(of_round));
+    support::wait_for("series of all routes", || {
+        let (_, metrics) = proxy.request("GET", "/metrics");
+        (metrics.matches("pgtally_request_db_seconds_count{").count() >= 100).then_some(())
+    });
+    let scrapers: Vec<_> = (0..8)
+        .map(|_| {
+            let mut scraper = Peer::connect(&proxy.admin_address());
+            scraper.send(&b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(20));
+            scraper
+        })
+        .collect();
+    send_all(&mut client, (3..23).flat_map(of_round));
+    proxy.wait_for_sum("pgtally_queries_total", SELECTS, 2_300.0);
+    drop(scrapers);
+    client.send(&frontend::terminate());
+    assert_eq!(answering.join().unwrap(), 2_300);
+}
+
+#[test]
 fn ten_thousand_statements_of_one_request_are_all_counted() {
     const STATEMENTS: usize = 10_000;
     let _alone = alone();

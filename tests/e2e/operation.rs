@@ -126,6 +126,41 @@ fn a_configuration_that_is_wrong_anywhere_changes_nothing() {
 }
 
 #[test]
+fn a_reload_that_hangs_on_a_file_holds_up_nothing_but_reloads() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("pgtally.toml");
+    let fake = FakePostgres::tcp();
+    let text = format!("[relay]\nupstream = '{}'\n", fake.address());
+    let proxy = proxy_of(&file, &text);
+    // Nobody writes to it: whoever opens it for reading waits.
+    let hanging = directory.path().join("users.txt");
+    assert!(std::process::Command::new("mkfifo").arg(&hanging).status().unwrap().success());
+    let console = format!("[console]\nadmins = ['ann']\nauth_file = '{}'\n", hanging.display());
+    std::fs::write(&file, format!("{text}{console}")).unwrap();
+    std::thread::scope(|scope| {
+        let reload = scope.spawn(|| proxy.request("POST", "/api/v1/reload"));
+        while !reload.is_finished() {
+            let asked = std::time::Instant::now();
+            assert_eq!(proxy.request("GET", "/api/v1/config").0, 200);
+            let _session = session_of("ann", &proxy, &fake);
+            assert!(asked.elapsed() < std::time::Duration::from_secs(3));
+        }
+        let (status, answer) = reload.join().unwrap();
+        assert_eq!(status, 504, "{answer}");
+    });
+    // Now and then somebody writes to it, so that whoever hangs goes on.
+    std::fs::write(&file, format!("{text}[limits]\nmax_sessions = 1\n")).unwrap();
+    std::thread::scope(|scope| {
+        let reload = scope.spawn(|| proxy.request("POST", "/api/v1/reload"));
+        while !reload.is_finished() {
+            drop(std::fs::File::options().read(true).write(true).open(&hanging).unwrap());
+        }
+        assert_eq!(reload.join().unwrap().0, 200);
+    });
+    assert!(proxy.metric("pgtally_config_reloads_total{result=\"failed\"}") > 0.5);
+}
+
+#[test]
 fn thresholds_can_be_reloaded() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("pgtally.toml");

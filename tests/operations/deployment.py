@@ -2,7 +2,8 @@
 """Checks what pgtally is deployed with, by the tools that would read it.
 
 The configuration's reference and schema against the program; systemd units by systemd's own checks; the Debian
-package by installing it; Dockerfiles, compose file, manifests and chart by their validators.
+package by installing it; Dockerfiles, compose file, manifests and chart by their validators; and what operators and
+machines get wrong by getting it wrong.
 """
 
 import argparse
@@ -10,7 +11,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from harness import configuration, containers, service
+from harness import configuration, containers, service, troubles
 from harness.check import Check, Tally
 
 
@@ -28,6 +29,7 @@ def main():
             for checks in (
                 configuration.checks(pgtally, folder),
                 service.checks(pgtally, folder),
+                troubles.checks(pgtally, folder),
                 containers.checks(pgtally, folder, arguments.compose_schema),
             ):
                 for check in checks:

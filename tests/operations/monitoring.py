@@ -36,32 +36,10 @@ def family(name):
     return name
 
 
-def is_not_built(found, missing):
-    """Whether an expression asks for something that is on the list of what does not exist yet."""
-    for selector in found:
-        names = {selector.name, family(selector.name)}
-        written = [f'{name}{{{label}="{value}"}}' for name in names for label, _, value in selector.matchers]
-        if names & missing or set(written) & missing:
-            return True
-    return False
-
-
-def split_places(places):
-    """(those whose families exist, how many ask for others)."""
-    missing = sources.not_built()
-    # What a rule makes of missing families is missing too.
-    for rule in sources.rules():
-        if "record" in rule and is_not_built(selectors(rule["expr"]), missing):
-            missing = missing | {rule["record"]}
-    places = list(places)
-    built = [place for place in places if not is_not_built(selectors(without_variables(place.expression)), missing)]
-    return built, len(places) - len(built)
-
-
-def name_problems(built, exposition):
+def name_problems(places, exposition):
     """Names and labels that the binary does not expose."""
     recorded = sources.recorded()
-    for place in built:
+    for place in places:
         for selector in selectors(without_variables(place.expression)):
             if selector.name in recorded:
                 continue
@@ -92,11 +70,9 @@ def no_data(prometheus, places):
 
 def data_checks(prometheus, targets, exposition, tally):
     """Every panel and every recording rule returns data."""
-    panels, panels_waiting = split_places(sources.panel_places())
-    recorded, _ = split_places(
-        place for place in sources.rule_places() if place.where in sources.recorded())
+    recorded = [place for place in sources.rule_places() if place.where in sources.recorded()]
     # Restarts of pgtally are what an annotation waits for, and there must be none.
-    waiting = [place for place in panels if "annotation" not in place.where]
+    waiting = [place for place in sources.panel_places() if "annotation" not in place.where]
     count = len(waiting)
     waiting += [sources.Place(place.where, place.where) for place in recorded]
     deadline = time.monotonic() + DATA_SECONDS
@@ -107,8 +83,7 @@ def data_checks(prometheus, targets, exposition, tally):
         waiting = no_data(prometheus, waiting)
     detail = [f"{place.where}: {place.expression}" for place in waiting]
     tally.add(Check(
-        f"{count} queries of panels and {len(recorded)} recording rules return data"
-        f" ({panels_waiting} ask for what is not built yet)", not waiting, detail))
+        f"{count} queries of panels and {len(recorded)} recording rules return data", not waiting, detail))
 
 
 def exposition_checks(tools, targets, exposition):
@@ -120,12 +95,10 @@ def exposition_checks(tools, targets, exposition):
         problems = (lint.stdout + lint.stderr).strip()
         yield Check(f"promtool check metrics ({target.name})", lint.returncode == 0 and not problems, problems)
     for kind, places in (("panels", sources.panel_places()), ("rules", sources.rule_places())):
-        built, _ = split_places(places)
-        found = list(name_problems(built, exposition))
-        yield Check(f"names and labels of {len(built)} expressions of {kind} exist", not found, found)
+        places = list(places)
+        found = list(name_problems(places, exposition))
+        yield Check(f"names and labels of {len(places)} expressions of {kind} exist", not found, found)
     yield Check("every family has a panel or a rule", not unused(exposition), unused(exposition))
-    built_since = sorted(sources.not_built() & set(exposition.families))
-    yield Check("what is on the list of families not built yet does not exist", not built_since, built_since)
 
 
 def alert_check(receiver):

@@ -158,6 +158,16 @@ impl TestProxy {
         format!("http://{}", self.admin)
     }
 
+    /// Where the admin listener listens.
+    ///
+    /// # Panics
+    /// Never: it was bound.
+    #[must_use]
+    pub fn admin_address(&self) -> Address {
+        let (host, port) = self.admin.rsplit_once(':').expect("host and port");
+        Address::Tcp(host.to_owned(), port.parse().expect("a port"))
+    }
+
     /// JSON of `GET path`.
     #[must_use]
     pub fn json(&self, path: &str) -> Value {

@@ -80,8 +80,10 @@ impl Durations {
 pub struct DatabaseCounters {
     /// Its name as clients ask for it; `other` beyond [`limits::DATABASES_MAX`].
     pub name: Arc<str>,
-    /// Statements finished, by position in [`Kind::ALL`].
+    /// Statements that the server answered, by position in [`Kind::ALL`].
     pub queries: [u64; Kind::ALL.len()],
+    /// Statements that the cache answered, likewise.
+    pub served: [u64; Kind::ALL.len()],
     /// Errors by the two characters of their SQLSTATE class.
     pub errors: BTreeMap<[u8; 2], u64>,
 }
@@ -106,8 +108,10 @@ pub struct ShapeCounters {
 pub struct Counters {
     /// By database, in order of first use.
     pub databases: Vec<DatabaseCounters>,
-    /// By position in [`Kind::ALL`].
+    /// Of what the server answered, by position in [`Kind::ALL`].
     pub durations: [Durations; Kind::ALL.len()],
+    /// Of what the cache answered, likewise.
+    pub served_durations: [Durations; Kind::ALL.len()],
     /// Rows returned by counted reads and affected by counted writes.
     pub rows: u64,
     /// By position in [`Dropped::ALL`].
@@ -136,12 +140,18 @@ impl Counters {
                 for (count, more) in slot.queries.iter_mut().zip(database.queries) {
                     *count += more;
                 }
+                for (count, more) in slot.served.iter_mut().zip(database.served) {
+                    *count += more;
+                }
                 for (class, more) in database.errors {
                     *slot.errors.entry(class).or_default() += more;
                 }
             }
         }
         for (durations, more) in self.durations.iter_mut().zip(&other.durations) {
+            durations.merge(more);
+        }
+        for (durations, more) in self.served_durations.iter_mut().zip(&other.served_durations) {
             durations.merge(more);
         }
         self.rows += other.rows;
@@ -173,6 +183,15 @@ impl Counters {
             |slot: &DatabaseCounters| DatabaseCounters { name: slot.name.clone(), ..Default::default() };
         let databases = self.databases.iter().map(zeroed).collect();
         std::mem::replace(self, Self { databases, ..Self::default() })
+    }
+
+    /// Exchanges what is counted for the server with what is counted for the cache. An exchange around the few statements
+    /// that the cache answers costs all others nothing.
+    pub(crate) fn exchange_sources(&mut self) {
+        std::mem::swap(&mut self.durations, &mut self.served_durations);
+        for database in &mut self.databases {
+            std::mem::swap(&mut database.queries, &mut database.served);
+        }
     }
 
     pub(crate) fn count_query(&mut self, database: DatabaseIndex, kind: Kind, duration_ns: u64) {

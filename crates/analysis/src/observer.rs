@@ -106,6 +106,15 @@ impl SessionObserver {
         Ok(())
     }
 
+    /// Looks at an answer that the cache gave at `now`: as [`SessionObserver::backend`], but its statements are counted
+    /// as the cache's.
+    ///
+    /// # Errors
+    /// As for [`SessionObserver::frontend`].
+    pub fn served(&mut self, chunk: &[u8], now: Moment, worker: &mut Worker) -> Result<(), Desync> {
+        self.backend(chunk, now, worker.serving().0)
+    }
+
     /// Counts the rows at the beginning of `chunk`; those before them were of the same result.
     fn pass_rows(&mut self, chunk: &mut &[u8]) {
         let Some(tag) = chunk.first().copied().filter(|tag| is_row(*tag)) else { return };

@@ -95,6 +95,12 @@ impl Worker {
         self.has_counts || !self.parts.is_empty()
     }
 
+    /// Counts statements as the cache's until the answer is dropped, by a panic too.
+    pub(crate) fn serving(&mut self) -> Serving<'_> {
+        self.counters.exchange_sources();
+        Serving(self)
+    }
+
     /// Begins or ends to keep a copy of every statement for [`Worker::take_tapped`].
     pub fn set_tapped(&mut self, is_tapped: bool) {
         if is_tapped != self.tap.is_some() {
@@ -106,6 +112,15 @@ impl Worker {
     #[must_use]
     pub fn take_tapped(&mut self) -> TappedBatch {
         self.tap.as_mut().map(|tap| tap.take()).unwrap_or_default()
+    }
+}
+
+/// See [`Worker::serving`].
+pub(crate) struct Serving<'a>(pub(crate) &'a mut Worker);
+
+impl Drop for Serving<'_> {
+    fn drop(&mut self) {
+        self.0.counters.exchange_sources();
     }
 }
 

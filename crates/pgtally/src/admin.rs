@@ -6,6 +6,7 @@
 //! behalf of other pages are refused.
 
 pub(crate) mod acks;
+mod connections;
 pub(crate) mod lists;
 
 use std::net::IpAddr;
@@ -23,6 +24,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
 use tracing::error;
 
+use self::connections::Bounded;
 use crate::api::{Asker, SCHEMA_VERSION};
 use crate::cached::views::{self, InvalidatedAnswer, Invalidation};
 use crate::catalog::{Catalogs, explain};
@@ -89,7 +91,7 @@ pub(crate) async fn serve(listener: std::net::TcpListener, state: AdminState) {
         .with_state(state);
     let served = async {
         let listener = tokio::net::TcpListener::from_std(listener)?;
-        axum::serve(listener, routes).await
+        axum::serve(Bounded::new(listener), routes).await
     };
     if let Err(error) = served.await {
         error!(%error, "the admin listener has failed; traffic goes on");
@@ -313,7 +315,7 @@ async fn config(State(state): State<AdminState>) -> Response {
         complete: bool,
         settings: Vec<Setting<'a>>,
     }
-    let config = state.reloading.config().await;
+    let config = state.reloading.config();
     let effective = config.effective();
     let settings = effective.iter().map(|setting| Setting {
         path: &setting.path,
@@ -346,6 +348,10 @@ async fn reload(State(state): State<AdminState>) -> Response {
             let refusal = Refusal { schema_version: SCHEMA_VERSION, error, errors };
             (StatusCode::UNPROCESSABLE_ENTITY, Json(refusal)).into_response()
         }
+        Err(ReloadError::Slow) => failure(
+            StatusCode::GATEWAY_TIMEOUT,
+            "a file of the configuration cannot be read in time; the old configuration stays",
+        ),
         Err(ReloadError::Stopping) => failure(StatusCode::SERVICE_UNAVAILABLE, "the proxy is stopping"),
     }
 }

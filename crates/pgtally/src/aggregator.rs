@@ -405,13 +405,15 @@ impl Aggregator {
     /// Adds a worker's counts to the metrics.
     fn count(&mut self, counters: &Counters, now: Moment) {
         for database in &counters.databases {
-            let queries: u64 = database.queries.iter().sum();
+            let queries: u64 = database.queries.iter().chain(&database.served).sum();
             if queries == 0 && database.errors.is_empty() {
                 continue;
             }
             let label = self.labels.database(&database.name, queries, now);
-            for (kind, count) in Kind::ALL.iter().zip(database.queries).filter(|(_, count)| *count > 0) {
-                self.metrics.queries.with_label_values(&[&*label, kind.name(), "upstream"]).inc_by(count);
+            for (source, counts) in [("upstream", database.queries), ("cache", database.served)] {
+                for (kind, count) in Kind::ALL.iter().zip(counts).filter(|(_, count)| *count > 0) {
+                    self.metrics.queries.with_label_values(&[&*label, kind.name(), source]).inc_by(count);
+                }
             }
             for (class, count) in &database.errors {
                 let class = Labels::sqlstate_class(*class);

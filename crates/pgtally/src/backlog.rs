@@ -16,6 +16,8 @@ use crate::observe::Slot;
 /// Who sent a chunk.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Side {
+    /// Ours: an answer in the upstream's place.
+    Cache,
     Client,
     Upstream,
 }

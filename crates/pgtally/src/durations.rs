@@ -10,24 +10,31 @@ use pgtally_fingerprint::Kind;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::{Bucket, Histogram, LabelPair, Metric, MetricFamily, MetricType};
 
-/// Durations by kind. Clones share their counts.
+/// Durations of one source by kind, in the order of [`Kind::ALL`].
+type ByKind = [Durations; Kind::ALL.len()];
+
+/// Where answers come from, as the label says.
+const SOURCES: [&str; 2] = ["upstream", "cache"];
+
+/// Durations by source and kind. Clones share their counts.
 #[derive(Clone, Debug)]
 pub(crate) struct DurationHistograms {
     desc: Desc,
-    by_kind: Arc<Mutex<[Durations; Kind::ALL.len()]>>,
+    by_source: Arc<Mutex<[ByKind; SOURCES.len()]>>,
 }
 
 impl DurationHistograms {
     pub(crate) fn new(name: &str, help: &str) -> prometheus::Result<Self> {
         let labels = vec!["kind".into(), "source".into()];
         let desc = Desc::new(name.into(), help.into(), labels, std::collections::HashMap::new())?;
-        Ok(Self { desc, by_kind: Arc::default() })
+        Ok(Self { desc, by_source: Arc::default() })
     }
 
     /// Adds what a worker counted.
     pub(crate) fn add(&self, counters: &Counters) {
-        let mut by_kind = self.by_kind.lock().unwrap_or_else(PoisonError::into_inner);
-        for (sum, more) in by_kind.iter_mut().zip(&counters.durations) {
+        let mut by_source = self.by_source.lock().unwrap_or_else(PoisonError::into_inner);
+        let counted = counters.durations.iter().chain(&counters.served_durations);
+        for (sum, more) in by_source.as_flattened_mut().iter_mut().zip(counted) {
             for (count, more) in sum.buckets.iter_mut().zip(more.buckets) {
                 *count += more;
             }
@@ -42,19 +49,21 @@ impl Collector for DurationHistograms {
     }
 
     fn collect(&self) -> Vec<MetricFamily> {
-        let by_kind = *self.by_kind.lock().unwrap_or_else(PoisonError::into_inner);
-        let seen =
-            Kind::ALL.iter().zip(&by_kind).filter(|(_, sums)| sums.buckets.iter().any(|count| *count > 0));
+        let by_source = *self.by_source.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = SOURCES.iter().zip(&by_source).flat_map(|(source, by_kind)| {
+            Kind::ALL.iter().zip(by_kind).map(move |(kind, sums)| (*kind, *source, sums))
+        });
+        let seen = all.filter(|(.., sums)| sums.buckets.iter().any(|count| *count > 0));
         let mut family = MetricFamily::default();
         family.set_name(self.desc.fq_name.clone());
         family.set_help(self.desc.help.clone());
         family.set_field_type(MetricType::HISTOGRAM);
-        family.set_metric(seen.map(|(kind, sums)| metric(*kind, sums)).collect());
+        family.set_metric(seen.map(|(kind, source, sums)| metric(kind, source, sums)).collect());
         vec![family]
     }
 }
 
-fn metric(kind: Kind, sums: &Durations) -> Metric {
+fn metric(kind: Kind, source: &str, sums: &Durations) -> Metric {
     let mut cumulative = 0;
     let mut buckets = Vec::with_capacity(DURATION_BUCKETS.len());
     for (bound, count) in DURATION_BUCKETS.iter().zip(sums.buckets) {
@@ -68,7 +77,7 @@ fn metric(kind: Kind, sums: &Durations) -> Metric {
     histogram.set_bucket(buckets);
     histogram.set_sample_count(sums.buckets.iter().sum());
     histogram.set_sample_sum(sums.sum_ns as f64 / 1e9);
-    let mut metric = Metric::from_label(vec![label("kind", kind.name()), label("source", "upstream")]);
+    let mut metric = Metric::from_label(vec![label("kind", kind.name()), label("source", source)]);
     metric.set_histogram(histogram);
     metric
 }

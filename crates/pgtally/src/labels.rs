@@ -67,7 +67,10 @@ fn use_label(metrics: &Metrics, name: &str, label: Label) -> Arc<str> {
 
 #[cfg(test)]
 mod tests {
-    use pgtally_analysis::Dropped;
+    use std::time::{Duration, Instant};
+
+    use pgtally_analysis::{Counters, Dropped};
+    use pgtally_cache::BypassReason;
     use pgtally_fingerprint::Kind;
 
     use super::*;
@@ -76,6 +79,10 @@ mod tests {
         ["application_name", "guc", "idle", "marker", "ping", "session", "tag", "trace", "transaction"];
     /// A few more than there are.
     const FINDING_KINDS: usize = 20;
+    /// More values than any label has whose values stand in the code.
+    const CLOSED_VALUES: usize = 40;
+    /// Tags that the cache counts apart, and those beyond them.
+    const CACHE_TAGS: usize = 101;
     /// What `grafana/README.md` tells operators to plan for.
     const SERIES_MAX: usize = 24_500;
 
@@ -117,7 +124,59 @@ mod tests {
             metrics.request_similar.with_label_values(&[route]).observe(1.0);
             metrics.duplicate_queries.with_label_values(&[route]).inc();
             metrics.slow_queries.with_label_values(&[route]).inc();
+            metrics.route_baseline.with_label_values(&[route]).set(1.0);
+            metrics.route_regression.with_label_values(&[route]).set(1.0);
         }
+    }
+
+    /// Fills what has a bound by itself, generously.
+    fn fill_closed(metrics: &Metrics) {
+        for kind in (0..FINDING_KINDS).map(|n| n.to_string()) {
+            for severity in ["critical", "info", "warning"] {
+                metrics.findings.with_label_values(&[&*kind, severity]).inc();
+                for state in ["acked", "known", "new"] {
+                    metrics.findings_open.with_label_values(&[&*kind, severity, state]).inc();
+                }
+            }
+        }
+        for tag in (0..CACHE_TAGS).map(|n| n.to_string()) {
+            for result in ["hit", "miss", "stale"] {
+                metrics.cache_lookups.with_label_values(&[&*tag, result]).inc();
+            }
+            metrics.cache_saved.with_label_values(&[&*tag]).inc();
+        }
+        for reason in BypassReason::ALL {
+            metrics.cache_bypass.with_label_values(&[reason.name()]).inc();
+        }
+        let mut counters = Counters::default();
+        for durations in counters.durations.iter_mut().chain(&mut counters.served_durations) {
+            durations.buckets = [1; 17];
+        }
+        metrics.query_durations.add(&counters);
+        for value in (0..CLOSED_VALUES).map(|n| n.to_string()) {
+            metrics.connections_closed.with_label_values(&[&*value]).inc();
+            for side in ["client", "upstream"] {
+                metrics.auth_failures.with_label_values(&[side, &*value]).inc();
+                metrics.tls_handshakes.with_label_values(&[side, &*value]).inc();
+            }
+        }
+        for value in (0..6).map(|n| n.to_string()) {
+            metrics.cache_evictions.with_label_values(&[&*value]).inc();
+            metrics.cache_fills.with_label_values(&[&*value]).inc();
+            metrics.cache_invalidations.with_label_values(&[&*value]).inc();
+            metrics.config_reloads.with_label_values(&[&*value]).inc();
+            metrics.lifted_parses.with_label_values(&[&*value]).inc();
+            metrics.session_gauge(&value).inc();
+            metrics.upstreams.with_label_values(&[&*value]).inc();
+        }
+    }
+
+    /// Names of all families, as `metrics.rs` makes them.
+    fn families() -> Vec<&'static str> {
+        let calls = include_str!("metrics.rs").split("make.").skip(1);
+        let makes = ["counter", "float_", "gauge", "histogram"];
+        let calls = calls.filter(|call| makes.iter().any(|make| call.starts_with(make)));
+        calls.filter_map(|call| call.split('"').nth(1)).collect()
     }
 
     fn series(metrics: &Metrics) -> usize {
@@ -128,13 +187,11 @@ mod tests {
     fn the_number_of_series_is_bounded_and_documented() {
         let metrics = Arc::new(Metrics::new().unwrap());
         fill(&metrics);
-        for kind in (0..FINDING_KINDS).map(|n| n.to_string()) {
-            for severity in ["critical", "info", "warning"] {
-                metrics.findings.with_label_values(&[&*kind, severity]).inc();
-                for state in ["acked", "known", "new"] {
-                    metrics.findings_open.with_label_values(&[&*kind, severity, state]).inc();
-                }
-            }
+        fill_closed(&metrics);
+        let text = metrics.render();
+        assert!(families().len() > 50, "{:?}", families());
+        for family in families() {
+            assert!(text.contains(&format!("# TYPE pgtally_{family} ")), "{family} is not part of the count");
         }
         let first = series(&metrics);
         fill(&metrics);
@@ -142,6 +199,32 @@ mod tests {
         assert!((SERIES_MAX * 9 / 10..=SERIES_MAX).contains(&first), "{first}");
         let documented = include_str!("../../../grafana/README.md");
         assert!(documented.contains("24,500 series"), "the documented bound is another one");
+    }
+
+    /// The shortest of some attempts: others have the machine too.
+    fn time_to_render(metrics: &Metrics) -> Duration {
+        let attempt = || {
+            let began = Instant::now();
+            let _ = metrics.render();
+            began.elapsed()
+        };
+        (0..8).map(|_| attempt()).min().unwrap_or_default()
+    }
+
+    #[test]
+    fn the_cost_of_a_scrape_grows_with_the_series_and_no_faster() {
+        let [small, large] = [10, 100].map(|routes| {
+            let metrics = Arc::new(Metrics::new().unwrap());
+            let mut labels = Labels::new(Arc::clone(&metrics));
+            (0..routes).for_each(|n| fill_route(&metrics, &mut labels, &format!("/{n}")));
+            metrics
+        });
+        let growth = series(&large) as f64 / series(&small) as f64;
+        let slower = time_to_render(&large).as_secs_f64() / time_to_render(&small).as_secs_f64();
+        assert!(
+            growth > 5.0 && slower < growth * 3.0,
+            "{slower:.1} times slower for {growth:.1} times the series"
+        );
     }
 
     #[test]

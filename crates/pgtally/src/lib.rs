@@ -40,6 +40,7 @@ mod login_watch;
 mod lookups;
 mod metrics;
 mod observe;
+mod overhead;
 mod prober;
 mod proxy;
 mod proxy_header;

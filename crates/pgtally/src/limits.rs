@@ -102,6 +102,12 @@ pub(crate) const STATE_BYTES_MAX: u64 = 256 * 1024 * 1024;
 pub(crate) const ACK_BYTES_MAX: usize = 4_096;
 /// Bytes of a version that is told with a deploy.
 pub(crate) const VERSION_BYTES_MAX: usize = 128;
+/// Time in which the files of a configuration must be read at a reload. One that hangs holds up later reloads, nothing else.
+pub(crate) const RELOAD_TIMEOUT: Duration = Duration::from_secs(5);
+/// Connections to the admin listener that are served at once; others wait for their turn.
+pub(crate) const ADMIN_CONNECTIONS_MAX: usize = 256;
+/// Time after which a connection to the admin listener is closed that was written nothing: longer than scrapes are apart.
+pub(crate) const ADMIN_IDLE: Duration = Duration::from_secs(120);
 /// Bytes of the longest Parse or Query that comment lifting reads: longer texts are written by programs, once.
 pub(crate) const LIFTED_TEXT_BYTES_MAX: usize = 64 * 1024;
 /// Bytes of the beginning of a Bind that comment lifting holds back for the names in it.

@@ -18,10 +18,14 @@ use prometheus::{
 
 use crate::admission::Limit;
 use crate::durations::DurationHistograms;
+use crate::overhead::Heading;
 
 const QUERIES_BUCKETS: [f64; 15] =
     [1.0, 2.0, 3.0, 5.0, 7.0, 10.0, 15.0, 20.0, 30.0, 50.0, 75.0, 100.0, 200.0, 500.0, 1000.0];
 const SIMILAR_BUCKETS: [f64; 8] = [1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 500.0];
+/// From what a small chunk takes to what nobody would put up with.
+const OVERHEAD_BUCKETS: [f64; 12] =
+    [0.000_005, 0.000_01, 0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.1];
 const SECONDS_BUCKETS: [f64; 16] = pgtally_analysis::DURATION_BUCKETS;
 
 /// Slots of the open-ended labels.
@@ -65,6 +69,8 @@ pub(crate) struct Metrics {
     pub(crate) label_overflow: IntCounterVec,
     pub(crate) late_parts: IntCounter,
     pub(crate) observations_dropped: IntCounterVec,
+    overhead_to_client: Histogram,
+    overhead_to_upstream: Histogram,
     pub(crate) queries: IntCounterVec,
     pub(crate) queries_per_request: HistogramVec,
     pub(crate) query_durations: DurationHistograms,
@@ -104,9 +110,15 @@ impl Metrics {
         let make = Maker { registry: Registry::new() };
         let relay_bytes =
             make.counters("relay_bytes_total", "Bytes forwarded, by direction", &["direction"])?;
+        let overhead = make.histograms(
+            "proxy_overhead_seconds",
+            "Time from the beginning of the read of a chunk to the end of its write, of one chunk in 61",
+            &["direction"],
+            &OVERHEAD_BUCKETS,
+        )?;
         let query_durations = DurationHistograms::new(
             "pgtally_query_duration_seconds",
-            "Time from sending a statement to its completion",
+            "Time from sending a statement to its completion; from the cache, from its arrival to the answer's end",
         )?;
         make.register(query_durations.clone())?;
         let build = make.gauges("build_info", "Version of the running program", &["version"])?;
@@ -207,6 +219,8 @@ impl Metrics {
                 "Observations given up because of a bound; traffic is never affected",
                 &["reason"],
             )?,
+            overhead_to_client: overhead.with_label_values(&["to_client"]),
+            overhead_to_upstream: overhead.with_label_values(&["to_upstream"]),
             queries: make.counters(
                 "queries_total",
                 "Statements finished, by database, kind and where the answer came from",
@@ -340,6 +354,14 @@ impl Metrics {
         }
         for result in ["failed", "forwarded", "refused"] {
             self.cancel_requests.with_label_values(&[result]);
+        }
+    }
+
+    /// The histogram of what pgtally adds to chunks.
+    pub(crate) const fn overhead(&self, heading: Heading) -> &Histogram {
+        match heading {
+            Heading::ToClient => &self.overhead_to_client,
+            Heading::ToUpstream => &self.overhead_to_upstream,
         }
     }
 

@@ -152,9 +152,8 @@ impl Observatory {
     /// Observes what waits for it.
     pub(crate) fn observe_waiting(&self, metrics: &Metrics) {
         self.backlog.borrow_mut().drain(|waiting, chunk| {
-            self.look(&waiting.slot, metrics, |observer, worker| match waiting.side {
-                Side::Client => observer.frontend(chunk, waiting.moment, worker),
-                Side::Upstream => observer.backend(chunk, waiting.moment, worker),
+            self.look(&waiting.slot, metrics, |observer, worker| {
+                show(observer, waiting.side, chunk, waiting.moment, worker)
             });
         });
     }
@@ -352,10 +351,11 @@ impl Observation {
         self.note(Side::Upstream, chunk, now);
     }
 
-    /// Takes note of bytes that were answered from the cache, and of the answer.
-    pub(crate) fn served(&mut self, question: &[u8], answer: &[u8], now: Moment) {
-        self.note(Side::Client, question, now);
-        self.backend(answer, now);
+    /// Takes note of bytes that were answered from the cache: when they came, the answer, and when that went out.
+    pub(crate) fn served(&mut self, question: (&[u8], Moment), answer: (&[u8], Moment)) {
+        add(&self.local.observatory.bytes_to_client, answer.0.len());
+        self.note(Side::Client, question.0, question.1);
+        self.note(Side::Cache, answer.0, answer.1);
     }
 
     fn note(&mut self, side: Side, chunk: &[u8], now: Moment) {
@@ -368,10 +368,7 @@ impl Observation {
             return observatory.backlog.borrow_mut().push(&self.slot, side, chunk, now);
         }
         observatory.observe_waiting(metrics);
-        observatory.look(&self.slot, metrics, |observer, worker| match side {
-            Side::Client => observer.frontend(chunk, now, worker),
-            Side::Upstream => observer.backend(chunk, now, worker),
-        });
+        observatory.look(&self.slot, metrics, |observer, worker| show(observer, side, chunk, now, worker));
     }
 }
 
@@ -386,6 +383,21 @@ impl Drop for Observation {
         observatory.sessions.borrow_mut().remove(&self.slot.session);
         observatory.want_tick();
         self.local.metrics.session_gauge(self.slot.state.get().name()).dec();
+    }
+}
+
+/// Has an observer look at a chunk.
+fn show(
+    observer: &mut SessionObserver,
+    side: Side,
+    chunk: &[u8],
+    moment: Moment,
+    worker: &mut Worker,
+) -> Result<(), Desync> {
+    match side {
+        Side::Cache => observer.served(chunk, moment, worker),
+        Side::Client => observer.frontend(chunk, moment, worker),
+        Side::Upstream => observer.backend(chunk, moment, worker),
     }
 }
 
@@ -413,6 +425,7 @@ mod tests {
                 Arc::default(),
                 TapSwitch::default(),
             ),
+            overhead: crate::overhead::Overhead::default(),
             scratch: RefCell::default(),
         });
         let startup = Startup { major: 3, minor: 0, parameters: Vec::new() };

@@ -33,6 +33,7 @@ use crate::metrics::Metrics;
 use crate::prober;
 use crate::reload::{Reloader, Reloading};
 use crate::security::certificates;
+use crate::service_manager;
 use crate::socket::Address;
 use crate::tap::TapSwitch;
 use crate::web::login::CookieKey;
@@ -464,6 +465,11 @@ impl Control {
             tokio::spawn(Arc::clone(cache).settle_forever(self.live.clone()));
         }
         tokio::spawn(certificates::watch(self.live.clone()));
+        // Here, so that this thread's turning is part of what it says.
+        let workers = self.workers.clone();
+        tokio::spawn(service_manager::keep_watchdog(async move |limit| {
+            worker::all_turn(&workers, limit).await
+        }));
         let mut stops = self.stops.clone();
         // An error means that `Running` is gone, which also means to stop.
         let _ = stops.wait_for(|stop| *stop != Stop::No).await;

@@ -14,10 +14,12 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use pgtally_analysis::Moment;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::limits::CHUNKS_PER_POLL_MAX;
 use crate::observe::Observation;
+use crate::overhead::Heading;
 use crate::socket::Stream;
 use crate::worker::Local;
 
@@ -62,9 +64,11 @@ impl Relay {
         // Borrowed only inside this poll: the thread's sessions share one buffer.
         let scratch = &mut *local.scratch.borrow_mut();
         if !self.to_upstream.is_over {
-            let moved = self.to_upstream.poll(client, upstream, scratch, cx, |chunk| {
+            let moved = self.to_upstream.poll(client, upstream, scratch, cx, local, |chunk, began| {
                 // Read after the write: "sent" is the moment the last byte went out.
-                observation.frontend(chunk, local.clock.now());
+                let now = local.clock.now();
+                local.overhead.end(began, Heading::ToUpstream, now, &local.metrics);
+                observation.frontend(chunk, now);
             });
             match moved {
                 Poll::Pending => {}
@@ -73,8 +77,10 @@ impl Relay {
                 Poll::Ready(Ok(()) | Err(Broken::Write(_))) => self.to_upstream.end(),
             }
         }
-        let moved = self.to_client.poll(upstream, client, scratch, cx, |chunk| {
-            observation.backend(chunk, local.clock.now());
+        let moved = self.to_client.poll(upstream, client, scratch, cx, local, |chunk, began| {
+            let now = local.clock.now();
+            local.overhead.end(began, Heading::ToClient, now, &local.metrics);
+            observation.backend(chunk, now);
         });
         match ready!(moved) {
             Ok(()) if self.to_upstream.is_read_to_end => Poll::Ready(RelayEnd::ClientClosed),
@@ -115,7 +121,8 @@ impl Direction {
         writer: &mut Stream,
         scratch: &mut [u8],
         cx: &mut Context<'_>,
-        mut observe: impl FnMut(&[u8]),
+        local: &Local,
+        mut observe: impl FnMut(&[u8], Option<Moment>),
     ) -> Poll<Result<(), Broken>> {
         for _ in 0..CHUNKS_PER_POLL_MAX {
             ready!(self.poll_pay(writer, cx)).map_err(Broken::Write)?;
@@ -124,6 +131,7 @@ impl Direction {
                 let _ = ready!(Pin::new(&mut *writer).poll_shutdown(cx));
                 return Poll::Ready(Ok(()));
             }
+            let began = local.overhead.begin(&local.clock);
             let mut buf = ReadBuf::new(scratch);
             ready!(Pin::new(&mut *reader).poll_read(cx, &mut buf)).map_err(Broken::Read)?;
             let chunk = buf.filled();
@@ -132,7 +140,7 @@ impl Direction {
                 continue;
             }
             let forwarded = self.forward(writer, chunk, cx);
-            observe(chunk);
+            observe(chunk, began);
             forwarded.map_err(Broken::Write)?;
         }
         // Others of this thread are waiting: go on at the next turn.

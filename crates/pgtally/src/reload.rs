@@ -4,16 +4,18 @@
 //! configuration stays, in all parts, and the log says so. Asked for by SIGHUP (`cli.rs`) and `POST /api/v1/reload`.
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::thread;
 
 use pgtally_report::NewAck;
 use thiserror::Error;
-use tokio::sync::{Mutex as AsyncMutex, mpsc, watch};
-use tokio::task::spawn_blocking;
+use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard, mpsc, oneshot, watch};
+use tokio::time::timeout;
 use tracing::{error, info, warn};
 
 use crate::admin::acks::{AckError, add_to_file};
 use crate::aggregator::Message;
 use crate::config::{Config, ConfigErrors, Reloaded};
+use crate::limits::RELOAD_TIMEOUT;
 use crate::live::StartupSetting;
 use crate::metrics::Metrics;
 
@@ -23,6 +25,9 @@ pub enum ReloadError {
     /// The new configuration is not usable.
     #[error("the configuration is not usable")]
     Config(#[from] ConfigErrors),
+    /// A file it needs cannot be read in time, now or since an earlier reload.
+    #[error("a file of the configuration cannot be read in time")]
+    Slow,
     /// The proxy is stopping.
     #[error("the proxy is stopping")]
     Stopping,
@@ -49,8 +54,9 @@ impl Reloader {
     }
 
     /// The configuration that runs; `None` when the proxy is stopping.
-    pub async fn config(&self) -> Option<Config> {
-        Some(self.0.upgrade()?.running.lock().await.clone())
+    #[must_use]
+    pub fn config(&self) -> Option<Config> {
+        Some(self.0.upgrade()?.config())
     }
 
     /// Has `hook` told of every configuration that is taken over: what belongs to the process and not to the proxy.
@@ -61,10 +67,18 @@ impl Reloader {
     }
 }
 
+/// What was read.
+struct Read {
+    config: Config,
+    reloaded: Reloaded,
+    next: Box<StartupSetting>,
+}
+
 /// The parts of a proxy that a reload reaches.
 pub(crate) struct Reloading {
-    /// Also makes one reload wait for the other.
-    running: AsyncMutex<Config>,
+    running: Mutex<Config>,
+    /// Has one reload wait for the other. Whoever reads the files has it, however long they take.
+    reading: Arc<AsyncMutex<()>>,
     hooks: Mutex<Vec<Hook>>,
     live: watch::Sender<Arc<StartupSetting>>,
     metrics: Arc<Metrics>,
@@ -82,8 +96,8 @@ impl Reloading {
         for result in ["failed", "ok"] {
             metrics.config_reloads.with_label_values(&[result]);
         }
-        let running = AsyncMutex::new(config.clone());
-        Arc::new(Self { running, hooks: Mutex::default(), live, metrics, sink })
+        let running = Mutex::new(config.clone());
+        Arc::new(Self { running, reading: Arc::default(), hooks: Mutex::default(), live, metrics, sink })
     }
 
     pub(crate) async fn reload(&self) -> Result<Reloaded, ReloadError> {
@@ -107,44 +121,64 @@ impl Reloading {
     }
 
     async fn replace(&self) -> Result<Reloaded, ReloadError> {
-        let mut running = self.running.lock().await;
-        let old = running.clone();
-        // Files may be slow; this may be the thread that accepts connections.
-        let read = spawn_blocking(move || old.reread().and_then(|new| old.merged_with(new)));
-        let (config, reloaded) = read.await.map_err(|_| ReloadError::Stopping)??;
-        let next = self.live.borrow().next(&config)?;
+        let read = self.aside(|old, live| -> Result<Read, ConfigErrors> {
+            let (config, reloaded) = old.reread().and_then(|new| old.merged_with(new))?;
+            Ok(Read { next: Box::new(live.next(&config)?), config, reloaded })
+        });
+        let (read, _turn) = read.await?;
+        let Read { config, reloaded, next } = read?;
         self.sink
             .send(Message::Settings(Box::new(config.findings.clone()), Box::new(config.baselines.clone())))
             .await
             .map_err(|_| ReloadError::Stopping)?;
-        self.live.send_replace(Arc::new(next));
+        self.live.send_replace(Arc::new(*next));
         for hook in self.hooks.lock().unwrap_or_else(PoisonError::into_inner).iter() {
             hook(&config);
         }
-        *running = config;
+        *self.running.lock().unwrap_or_else(PoisonError::into_inner) = config;
         Ok(reloaded)
     }
 
     /// Adds an entry to the file of acknowledgements and has it count at once; nothing else is read anew. Answers with
     /// the file and its entries.
     pub(crate) async fn acknowledge(&self, entry: NewAck) -> Result<(String, usize), AckError> {
-        let mut running = self.running.lock().await;
-        let path = running.acknowledgements_file().ok_or(AckError::NoFile)?;
-        let file = path.display().to_string();
-        // Files may be slow; this may be the thread that accepts connections.
-        let added = spawn_blocking(move || add_to_file(&path, &entry)).await;
-        let acks = added.map_err(|_| AckError::Stopping)??;
-        let entries = acks.entries().len();
-        running.set_acknowledgements(acks);
-        let (findings, baselines) = (running.findings.clone(), running.baselines.clone());
+        let added = self.aside(move |mut config, _| {
+            let path = config.acknowledgements_file().ok_or(AckError::NoFile)?;
+            let acks = add_to_file(&path, &entry)?;
+            let entries = acks.entries().len();
+            config.set_acknowledgements(acks);
+            Ok::<_, AckError>((config, path.display().to_string(), entries))
+        });
+        let (added, _turn) = added.await?;
+        let (config, file, entries) = added?;
+        let (findings, baselines) = (config.findings.clone(), config.baselines.clone());
+        *self.running.lock().unwrap_or_else(PoisonError::into_inner) = config;
         let message = Message::Settings(Box::new(findings), Box::new(baselines));
         self.sink.send(message).await.map_err(|_| AckError::Stopping)?;
         info!(file, entries, "acknowledgement added");
         Ok((file, entries))
     }
 
+    /// Does `work` with what runs, on a thread that nobody has to wait for: this one may accept connections, and a file
+    /// system that is gone may never answer. One at a time, until the second answer is dropped.
+    async fn aside<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(Config, Arc<StartupSetting>) -> T + Send + 'static,
+    ) -> Result<(T, OwnedMutexGuard<()>), ReloadError> {
+        let done = async {
+            let turn = Arc::clone(&self.reading).lock_owned().await;
+            let (config, live) = (self.config(), Arc::clone(&self.live.borrow()));
+            let (reply, answer) = oneshot::channel();
+            // Nobody may be waiting any more.
+            let work = move || drop(reply.send((work(config, live), turn)));
+            thread::Builder::new().name("files".into()).spawn(work).map_err(|_| ReloadError::Slow)?;
+            answer.await.map_err(|_| ReloadError::Stopping)
+        };
+        timeout(RELOAD_TIMEOUT, done).await.map_err(|_| ReloadError::Slow)?
+    }
+
     /// The configuration that runs.
-    pub(crate) async fn config(&self) -> Config {
-        self.running.lock().await.clone()
+    pub(crate) fn config(&self) -> Config {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }

@@ -103,7 +103,7 @@ async fn until_stop(
 }
 
 async fn end(running: Running, stop: Stop, reloader: &Reloader, signals: &mut Signals) {
-    let config = reloader.config().await;
+    let config = reloader.config();
     let drain = config.as_ref().map_or(Duration::ZERO, |config| config.drain_timeout);
     let upgrade = config.map_or(Duration::ZERO, |config| config.upgrade_timeout);
     let stopper = running.stopper();

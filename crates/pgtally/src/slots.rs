@@ -141,11 +141,19 @@ mod tests {
     }
 
     #[test]
-    fn candidates_are_bounded() {
-        let mut slots = Slots::new(1);
-        for n in 0..10_000 {
-            slots.label(&n.to_string(), 1, Moment(0));
+    fn a_million_hostile_values_take_no_more_than_their_bounds() {
+        let mut slots = Slots::new(100);
+        let long = "é".repeat(5_000);
+        for n in 0..1_000_000 {
+            let filler = if n % 1_000 == 0 { &*long } else { "\u{1b}[2J\n\u{0}" };
+            // Every seventh comes often enough to want a slot.
+            let times = if n % 7 == 0 { SIGHTINGS } else { 1 };
+            slots.label(&format!("/{n}{filler}"), times, Moment(n));
         }
         assert!(slots.candidates.len() <= CANDIDATES_MAX);
+        assert_eq!(slots.used.len(), 100);
+        let is_fit = |value: &str| value.len() <= VALUE_BYTES_MAX && !value.contains(char::is_control);
+        assert!(slots.used.keys().all(|value| is_fit(value)));
+        assert!(slots.candidates.keys().all(|value| is_fit(value)));
     }
 }

@@ -13,12 +13,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use pgtally_analysis::{ObserverSettings, RequestPart};
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::spawn_local;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use crate::aggregator::Message;
 use crate::cached::{Cache, Desk};
@@ -27,6 +28,7 @@ use crate::limits::{ACCEPTED_MAX, SCRATCH_BYTES, TICK};
 use crate::lookups::SessionRow;
 use crate::metrics::Metrics;
 use crate::observe::Observatory;
+use crate::overhead::Overhead;
 use crate::session::{self, Started};
 use crate::tap::TapSwitch;
 
@@ -49,6 +51,7 @@ pub(crate) struct Local {
     pub(crate) clock: Clock,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) observatory: Observatory,
+    pub(crate) overhead: Overhead,
     /// One read buffer for all sessions of the thread, borrowed inside a poll only.
     pub(crate) scratch: RefCell<Box<[u8]>>,
 }
@@ -57,6 +60,8 @@ pub(crate) struct Local {
 pub(crate) enum Command {
     /// Hand over what is finished, and answer with copies of what is open.
     Flush(oneshot::Sender<Vec<RequestPart>>),
+    /// Answer, to show that the thread turns.
+    Pulse(oneshot::Sender<()>),
     /// Relay a session to its end.
     Serve(Box<Started>),
     /// Answer with all sessions.
@@ -95,6 +100,23 @@ impl WorkerHandle {
     }
 }
 
+/// Whether every worker that has not ended takes a command and answers it within `limit`.
+pub(crate) async fn all_turn(workers: &[WorkerHandle], limit: Duration) -> bool {
+    let asked = async {
+        let mut answers = Vec::with_capacity(workers.len());
+        for worker in workers {
+            let (reply, answer) = oneshot::channel();
+            if worker.commands.send(Command::Pulse(reply)).await.is_ok() {
+                answers.push(answer);
+            }
+        }
+        for answer in answers {
+            let _ = answer.await;
+        }
+    };
+    timeout(limit, asked).await.is_ok()
+}
+
 /// Starts a worker. It ends, and its sessions with it, when all its handles are gone.
 pub(crate) fn start(number: usize, setting: Setting) -> io::Result<(WorkerHandle, thread::JoinHandle<()>)> {
     let (commands, receiver) = mpsc::channel(ACCEPTED_MAX);
@@ -112,6 +134,7 @@ pub(crate) fn start(number: usize, setting: Setting) -> io::Result<(WorkerHandle
                     clock: setting.clock,
                     metrics: setting.metrics,
                     observatory: Observatory::new(setting.observer, wants_tick, setting.taps),
+                    overhead: Overhead::default(),
                     scratch: RefCell::new(vec![0; SCRATCH_BYTES].into_boxed_slice()),
                 });
                 runtime.block_on(run(&local, receiver, &setting.sink));
@@ -134,6 +157,7 @@ async fn run(local: &Rc<Local>, mut commands: mpsc::Receiver<Command>, sink: &mp
                 // A caller that stopped waiting needs no answer.
                 let _ = reply.send(observatory.open_parts());
             }
+            Command::Pulse(reply) => drop(reply.send(())),
             Command::Serve(started) => drop(spawn_local(session::serve(started, Rc::clone(local)))),
             Command::Sessions(reply) => drop(reply.send(observatory.sessions(&local.clock))),
             Command::Tick => observatory.tick(local.clock.now(), sink, &local.metrics),
@@ -147,5 +171,32 @@ pub(crate) struct Counted(Arc<AtomicUsize>);
 impl Drop for Counted {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_worker_that_does_not_turn_is_noticed() {
+        let (commands, receiver) = mpsc::channel(1);
+        let worker = WorkerHandle { commands, sessions: Arc::default(), wants_tick: Arc::default() };
+        let runtime = Builder::new_current_thread().enable_time().build().unwrap();
+        runtime.block_on(async {
+            assert!(
+                !all_turn(std::slice::from_ref(&worker), Duration::from_millis(20)).await,
+                "nobody answers"
+            );
+            assert!(
+                !all_turn(std::slice::from_ref(&worker), Duration::from_millis(20)).await,
+                "the channel is full"
+            );
+            drop(receiver);
+            assert!(
+                all_turn(&[worker], Duration::from_secs(1)).await,
+                "it has ended, which is seen elsewhere"
+            );
+        });
     }
 }

@@ -29,13 +29,26 @@ chroot "$1/merged" sh -ec '
     dpkg --install /tmp/pgtally.deb
     pgtally check-config --config /etc/pgtally/pgtally.toml
     systemd-analyze verify /lib/systemd/system/pgtally.service /lib/systemd/system/pgtally.socket
+    pgtally serve --config /etc/pgtally/pgtally.toml --listen "127.0.0.1:$1" --admin "127.0.0.1:$2" &
+    python3 -c "$3" "http://127.0.0.1:$2/livez"
+    kill $! && wait $!
     echo "# mine" >>/etc/pgtally/pgtally.toml
     dpkg --remove pgtally
     test ! -e /usr/bin/pgtally
     grep -q "# mine" /etc/pgtally/pgtally.toml
     dpkg --purge pgtally
     test ! -e /etc/pgtally
-'
+' sh "$3" "$4" "$5"
+"""
+# Asks until it is answered.
+ASK = """
+import sys, time, urllib.request
+for attempt in range(100):
+    try:
+        sys.exit(urllib.request.urlopen(sys.argv[1], timeout=5).read() != b"ok\n")
+    except OSError:
+        time.sleep(0.1)
+sys.exit("nobody answers")
 """
 
 
@@ -43,6 +56,7 @@ def checks(pgtally, folder):
     """All of them."""
     yield from units(pgtally, folder)
     yield notifies(pgtally, folder)
+    yield feeds_the_watchdog(pgtally, folder)
     if shutil.which("systemd-socket-activate"):
         yield is_activated(pgtally)
     yield from package(pgtally, folder)
@@ -68,8 +82,8 @@ def units(pgtally, folder):
 class Notified:
     """What a service says to its manager."""
 
-    def __init__(self, folder):
-        self.path = str(folder / "notify")
+    def __init__(self, folder, name="notify"):
+        self.path = str(folder / name)
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.socket.bind(self.path)
         self.socket.settimeout(WAIT_SECONDS)
@@ -77,6 +91,15 @@ class Notified:
     def next(self):
         """The next state, such as READY=1."""
         return self.socket.recv(4096).decode().splitlines()[0]
+
+    def forget(self):
+        """Drops what was said and not asked for."""
+        self.socket.settimeout(0.1)
+        try:
+            while True:
+                self.next()
+        except TimeoutError:
+            pass
 
 
 def notifies(pgtally, folder):
@@ -101,6 +124,29 @@ def notifies(pgtally, folder):
         process.kill()
     expected = ["READY=1", "RELOADING=1", "READY=1", "STOPPING=1"]
     return Check("systemd is told when it is ready, reloads and stops", (said, code) == (expected, 0), f"{said}, {code}")
+
+
+def feeds_the_watchdog(pgtally, folder):
+    """A manager with a watchdog hears again and again that pgtally lives, and nothing once it stands still."""
+    notified = Notified(folder, "watchdog")
+    process = subprocess.Popen(
+        [pgtally, "serve", "--upstream", "127.0.0.1:1", "--listen", f"127.0.0.1:{free_port()}", "--admin", "off"],
+        # The process that was started first is another one after an upgrade.
+        env=environment(NOTIFY_SOCKET=notified.path, WATCHDOG_USEC="300000", WATCHDOG_PID="1"),
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    said = []
+    try:
+        said = [notified.next() for _ in range(4)]
+        process.send_signal(signal.SIGSTOP)
+        notified.forget()
+        notified.socket.settimeout(1)
+        said.append(notified.next())
+    except TimeoutError:
+        said.append("nothing")
+    finally:
+        process.kill()
+    expected = (["READY=1"] + 3 * ["WATCHDOG=1"], ["nothing"])
+    return Check("systemd's watchdog is fed while pgtally turns", (sorted(said[:4]), said[4:]) == expected, str(said))
 
 
 def is_activated(pgtally):
@@ -148,8 +194,8 @@ def package(pgtally, folder):
     view = folder / "view"
     view.mkdir()
     if may_mount():
-        yield run(f"the package installs, works, and goes without a trace ({time.monotonic() - started:.0f} s)",
-                  "unshare", "--mount", "sh", "-c", INSTALL, "sh", view, deb)
+        yield run(f"the package installs, serves, and goes without a trace ({time.monotonic() - started:.0f} s)",
+                  "unshare", "--mount", "sh", "-c", INSTALL, "sh", view, deb, free_port(), free_port(), ASK)
     else:
         yield run("the package unpacks", "dpkg-deb", "--extract", deb, view)
         config = view / "etc" / "pgtally" / "pgtally.toml"

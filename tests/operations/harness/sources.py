@@ -56,9 +56,3 @@ def rule_places():
 def recorded():
     """Names that recording rules make."""
     return {rule["record"] for rule in rules() if "record" in rule}
-
-
-def not_built():
-    """Families and series that nobody exposes yet, as written in the list."""
-    text = (Path(__file__).resolve().parents[1] / "not_built.txt").read_text()
-    return {line.strip() for line in text.splitlines() if line.strip() and not line.startswith("#")}

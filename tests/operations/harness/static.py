@@ -3,7 +3,6 @@
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import yaml
 
@@ -24,7 +23,6 @@ def checks(tools):
     yield from rule_files(tools)
     yield every_alert_has_both_cases()
     yield provisioning()
-    yield not_built_yet()
 
 
 def run(name, *command, cwd=None):
@@ -153,21 +151,3 @@ def provisioning():
         if target not in uids:
             problems.append(f"{rule['alert']}: no dashboard {target}")
     return Check("provisioning files and links to dashboards", not problems, problems)
-
-
-def not_built_yet():
-    """The list of families that do not exist yet holds none that the code makes, and none that nobody uses."""
-    code = "".join(path.read_text() for path in Path(sources.ROOT / "crates").rglob("*.rs"))
-    used = {
-        selector.name
-        for place in [*sources.panel_places(), *sources.rule_places()]
-        for selector in selectors(without_variables(place.expression))
-    }
-    problems = []
-    for family in sources.not_built():
-        name = family.split("{")[0]
-        if "{" not in family and f'"{name.removeprefix("pgtally_")}"' in code:
-            problems.append(f"{name} is in the code: take it from tests/operations/not_built.txt and give it data")
-        if not any(series.startswith(name) for series in used):
-            problems.append(f"nobody uses {name}")
-    return Check(f"{len(sources.not_built())} families are not built yet", not problems, problems)

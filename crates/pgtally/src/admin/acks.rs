@@ -21,6 +21,7 @@ use crate::acks;
 use crate::api::SCHEMA_VERSION;
 use crate::judging::write_file;
 use crate::limits::ACK_BYTES_MAX;
+use crate::reload::ReloadError;
 
 /// Why nothing was acknowledged.
 #[derive(Debug, Error)]
@@ -37,6 +38,15 @@ pub(crate) enum AckError {
     /// The proxy is stopping.
     #[error("the proxy is stopping")]
     Stopping,
+}
+
+impl From<ReloadError> for AckError {
+    fn from(error: ReloadError) -> Self {
+        match error {
+            ReloadError::Stopping => Self::Stopping,
+            ReloadError::Config(_) | ReloadError::Slow => Self::File(error.to_string()),
+        }
+    }
 }
 
 impl AckError {

@@ -64,14 +64,14 @@ impl From<Malformed> for LogInFailure {
 
 /// With what we log in.
 #[derive(Debug)]
-pub(super) enum Credential<'a> {
+pub(super) enum Credential {
     /// What a client has proved.
-    Proven(&'a Proven),
+    Proven(Proven),
     /// A password of our own.
-    Password(&'a Secret),
+    Password(Secret),
 }
 
-impl Credential<'_> {
+impl Credential {
     fn keys(&self, first: &ServerFirst<'_>) -> Result<Keys, LogInFailure> {
         let salt = salt(first.salt).ok_or(LogInFailure::Malformed)?;
         match self {
@@ -98,18 +98,18 @@ pub(super) enum Channel {
 
 /// Waits for the server's challenge.
 #[derive(Debug)]
-pub(super) struct Applicant<'a> {
-    credential: Credential<'a>,
+pub(super) struct Applicant {
+    credential: Credential,
     gs2_header: String,
     end_point: Option<EndPoint>,
     bare: String,
     nonce: String,
 }
 
-impl<'a> Applicant<'a> {
+impl Applicant {
     /// Chooses among the mechanisms offered; `SASLInitialResponse` comes with it.
     pub(super) fn apply(
-        credential: Credential<'a>,
+        credential: Credential,
         offered: &[&[u8]],
         channel: Channel,
     ) -> Result<(Vec<u8>, Self), LogInFailure> {
@@ -131,6 +131,11 @@ impl<'a> Applicant<'a> {
         let bare = format!("n=,r={nonce}");
         let response = sasl::initial_response(mechanism, &format!("{header}{bare}"));
         Ok((response, Self { credential, gs2_header: header, end_point, bare, nonce }))
+    }
+
+    /// Whether [`Applicant::answer`] takes long: the server asks for rounds of hashing, up to a second of them.
+    pub(super) const fn is_slow(&self) -> bool {
+        matches!(self.credential, Credential::Password(_))
     }
 
     /// `SASLResponse` for a `server-first-message`.

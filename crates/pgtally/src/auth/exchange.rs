@@ -8,6 +8,7 @@ use pgtally_protocol::backend;
 use pgtally_protocol::sasl::{self, Authentication, RESPONSE, RESPONSE_BYTES_MAX, SCRAM_SHA_256_PLUS};
 use thiserror::Error;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::task::spawn_blocking;
 
 use super::applicant::{Answered, Applicant, Channel, Credential, LogInFailure};
 use super::gatekeeper::{Gatekeeper, Proven, Refusal};
@@ -137,7 +138,7 @@ pub(crate) async fn log_in(
     client: &mut Stream,
     proven: &Proven,
 ) -> Result<Vec<u8>, LogInError> {
-    let mut passed = apply(leg, Credential::Proven(proven), Some(&mut *client)).await?;
+    let mut passed = apply(leg, Credential::Proven(proven.clone()), Some(&mut *client)).await?;
     let ok = sasl::authentication_ok();
     let welcome = [proven.farewell.as_slice(), &ok].concat();
     send(client, &welcome).await.map_err(|_| LogInError::ClientGone)?;
@@ -146,9 +147,9 @@ pub(crate) async fn log_in(
 }
 
 /// Where a login stands.
-enum Progress<'a> {
-    Begun(Credential<'a>),
-    Applied(Applicant<'a>),
+enum Progress {
+    Begun(Credential),
+    Applied(Applicant),
     Answered(Answered),
     Checked,
 }
@@ -157,7 +158,7 @@ enum Progress<'a> {
 /// answer.
 pub(super) async fn apply(
     leg: &mut Leg,
-    credential: Credential<'_>,
+    credential: Credential,
     mut client: Option<&mut Stream>,
 ) -> Result<Vec<u8>, LogInError> {
     let channel = match (&leg.certificate, leg.end_point()) {
@@ -189,7 +190,7 @@ pub(super) async fn apply(
                 answer
             }
             (Progress::Applied(applicant), Authentication::SaslContinue(text)) => {
-                let (answer, answered) = applicant.answer(text)?;
+                let (answer, answered) = answer(applicant, text).await?;
                 progress = Progress::Answered(answered);
                 answer
             }
@@ -206,6 +207,17 @@ pub(super) async fn apply(
         send(&mut leg.stream, &answer).await.map_err(LogInError::Lost)?;
     }
     Err(LogInFailure::Malformed.into())
+}
+
+/// The answer to a challenge, made where it holds up nobody: clients come in on this thread.
+async fn answer(applicant: Applicant, text: &[u8]) -> Result<(Vec<u8>, Answered), LogInFailure> {
+    if !applicant.is_slow() {
+        return applicant.answer(text);
+    }
+    let text = text.to_vec();
+    let answered = spawn_blocking(move || applicant.answer(&text)).await;
+    // The runtime ends.
+    answered.unwrap_or(Err(LogInFailure::Malformed))
 }
 
 /// Relays the server's first words up to its authentication request, from which the mechanism with channel binding is

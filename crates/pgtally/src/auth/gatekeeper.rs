@@ -145,7 +145,7 @@ pub(super) struct Challenged {
 }
 
 /// A client that has shown its password.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Proven {
     pub(super) verifier: Verifier,
     pub(super) keys: Keys,

@@ -64,7 +64,7 @@ impl Account {
         let late = |_| Err(io::Error::from(io::ErrorKind::TimedOut).into());
         let mut leg = connected.unwrap_or_else(late)?;
         send(&mut leg.stream, &self.startup()).await?;
-        apply(&mut leg, Credential::Password(&self.password), None).await?;
+        apply(&mut leg, Credential::Password(self.password.clone()), None).await?;
         send(&mut leg.stream, &question(&self.query, user)).await?;
         let mut verifier = None;
         let mut is_answered = false;

@@ -99,7 +99,7 @@ impl Verifier {
     }
 
     /// That of a password, with a salt of its own.
-    pub(super) fn of_password(password: &str) -> Self {
+    pub(super) fn salted(password: &str) -> Self {
         let salt = random::<SALT_BYTES>().to_vec();
         match Keys::of_password(password, &salt, ITERATIONS_DEFAULT) {
             Some(Keys { client, server }) => {

@@ -116,7 +116,7 @@ impl Verifiers {
 
     /// One password, whoever says to be who.
     pub(crate) fn of_password(password: &str, mock: Arc<MockSecret>) -> Self {
-        Self { source: Source::Password(Verifier::of_password(password)), mock }
+        Self { source: Source::Password(Verifier::salted(password)), mock }
     }
 
     /// The verifier of `user`: of one who does not exist, one that nothing fits. Asks the first of `routes` that can be

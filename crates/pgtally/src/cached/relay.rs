@@ -10,12 +10,14 @@ use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use pgtally_analysis::Moment;
 use pgtally_cache::Key;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::session::{CachedSession, Step};
 use crate::limits::CHUNKS_PER_POLL_MAX;
 use crate::observe::Observation;
+use crate::overhead::Heading;
 use crate::relay::{Broken, Direction, RelayEnd, discard_unread};
 use crate::socket::Stream;
 use crate::worker::Local;
@@ -52,7 +54,19 @@ struct Relay<'a> {
 /// A chunk of the client's that waits to be decided on again.
 struct Held {
     chunk: Vec<u8>,
+    /// When it came.
+    since: Moment,
     wait: Wait,
+}
+
+/// How a chunk has come.
+struct Arrival {
+    /// When, if it has waited.
+    since: Option<Moment>,
+    /// When its read began, if what pgtally adds to it is measured.
+    began: Option<Moment>,
+    /// Whether it may wait for another session's answer.
+    may_wait: bool,
 }
 
 enum Wait {
@@ -105,8 +119,9 @@ impl Relay<'_> {
         for _ in 0..CHUNKS_PER_POLL_MAX {
             ready!(self.to_upstream.poll_pay(self.upstream, cx)).map_err(Broken::Write)?;
             if let Some(held) = self.held.take() {
+                let since = held.since;
                 let Some((chunk, may_wait)) = self.poll_held(held, cx) else { return Poll::Pending };
-                self.take(&chunk, may_wait, cx)?;
+                self.take(&chunk, Arrival { since: Some(since), began: None, may_wait }, cx)?;
                 continue;
             }
             if self.to_upstream.is_read_to_end {
@@ -114,6 +129,7 @@ impl Relay<'_> {
                 let _ = ready!(Pin::new(&mut *self.upstream).poll_shutdown(cx));
                 return Poll::Ready(Ok(()));
             }
+            let began = self.local.overhead.begin(&self.local.clock);
             let mut buf = ReadBuf::new(scratch);
             ready!(Pin::new(&mut *self.client).poll_read(cx, &mut buf)).map_err(Broken::Read)?;
             let chunk = buf.filled();
@@ -121,7 +137,7 @@ impl Relay<'_> {
                 self.to_upstream.is_read_to_end = true;
                 continue;
             }
-            self.take(chunk, true, cx)?;
+            self.take(chunk, Arrival { since: None, began, may_wait: true }, cx)?;
         }
         // Others of this thread are waiting: go on at the next turn.
         cx.waker().wake_by_ref();
@@ -145,34 +161,37 @@ impl Relay<'_> {
     }
 
     /// Does with a chunk of the client's what is to be done.
-    fn take(&mut self, chunk: &[u8], may_wait: bool, cx: &mut Context<'_>) -> Result<(), Broken> {
+    fn take(&mut self, chunk: &[u8], arrival: Arrival, cx: &mut Context<'_>) -> Result<(), Broken> {
         let now = self.local.clock.now();
+        let since = arrival.since.unwrap_or(now);
         let step = if self.to_client.is_owing() {
             Step::Forward
         } else {
-            self.session.decide(chunk, now.0, may_wait)
+            self.session.decide(chunk, now.0, arrival.may_wait)
         };
         match step {
             Step::Ask => {
                 let question = self.session.ask();
-                self.held = Some(Held { chunk: chunk.to_vec(), wait: Wait::Answer });
+                self.held = Some(Held { chunk: chunk.to_vec(), since, wait: Wait::Answer });
                 self.to_upstream.forward(self.upstream, &question, cx).map_err(Broken::Write)
             }
-            Step::Forward => self.forward(chunk, cx),
+            Step::Forward => self.forward(chunk, arrival.began, cx),
             Step::Serve(served) => {
                 let sent = self.to_client.forward(self.client, served.bytes(), cx);
-                self.observation.served(chunk, served.bytes(), now);
+                let sent_at = self.local.clock.now();
+                self.local.overhead.end(arrival.began, Heading::ToClient, sent_at, &self.local.metrics);
+                self.observation.served((chunk, since), (served.bytes(), sent_at));
                 sent.map_err(Broken::Read)
             }
             Step::Wait(key) => {
                 let until_ns = self.session.wait_until(now.0, cx.waker());
-                self.held = Some(Held { chunk: chunk.to_vec(), wait: Wait::Flight { key, until_ns } });
+                self.held = Some(Held { chunk: chunk.to_vec(), since, wait: Wait::Flight { key, until_ns } });
                 Ok(())
             }
         }
     }
 
-    fn forward(&mut self, chunk: &[u8], cx: &mut Context<'_>) -> Result<(), Broken> {
+    fn forward(&mut self, chunk: &[u8], began: Option<Moment>, cx: &mut Context<'_>) -> Result<(), Broken> {
         let restore = self.session.sent(chunk, self.local.clock.now().0);
         let forwarded = match restore {
             None => self.to_upstream.forward(self.upstream, chunk, cx),
@@ -182,7 +201,9 @@ impl Relay<'_> {
             }
         };
         // Read after the write: "sent" is the moment the last byte went out.
-        self.observation.frontend(chunk, self.local.clock.now());
+        let now = self.local.clock.now();
+        self.local.overhead.end(began, Heading::ToUpstream, now, &self.local.metrics);
+        self.observation.frontend(chunk, now);
         forwarded.map_err(Broken::Write)
     }
 
@@ -193,6 +214,7 @@ impl Relay<'_> {
                 let _ = ready!(Pin::new(&mut *self.client).poll_shutdown(cx));
                 return Poll::Ready(Ok(()));
             }
+            let began = self.local.overhead.begin(&self.local.clock);
             let mut buf = ReadBuf::new(scratch);
             ready!(Pin::new(&mut *self.upstream).poll_read(cx, &mut buf)).map_err(Broken::Read)?;
             let chunk = buf.filled();
@@ -209,7 +231,9 @@ impl Relay<'_> {
             // Whatever has got its outcome by this is finished before the client learns of it.
             self.session.heard(chunk, now.0);
             let forwarded = self.to_client.forward(self.client, chunk, cx);
-            self.observation.backend(chunk, self.local.clock.now());
+            let now = self.local.clock.now();
+            self.local.overhead.end(began, Heading::ToClient, now, &self.local.metrics);
+            self.observation.backend(chunk, now);
             forwarded.map_err(Broken::Write)?;
         }
         cx.waker().wake_by_ref();

@@ -202,7 +202,7 @@ pub(super) async fn rows(subject: Subject, state: &AdminState, has_texts: bool) 
             views::answer(asker.cache.as_deref(), asker.clock).tags.into_iter().map(tag).collect()
         }
         Subject::Config => {
-            let config = state.reloading.config().await;
+            let config = state.reloading.config();
             let row = |it: &crate::config::Effective| {
                 vec![it.path.clone().into(), it.shown().into(), it.origin.clone().into()]
             };

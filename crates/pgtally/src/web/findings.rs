@@ -221,7 +221,7 @@ async fn show(state: &AdminState, id: &str, form: AckForm, problem: Option<Strin
         rewrite: it.rewrite.as_deref().map(visible),
         state_is_open: it.state != "acked",
         ack: acknowledgement(it),
-        has_file: state.reloading.config().await.acknowledgements_file().is_some(),
+        has_file: state.reloading.config().acknowledgements_file().is_some(),
         form,
         problem,
         row,

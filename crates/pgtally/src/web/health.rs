@@ -163,7 +163,7 @@ pub(super) async fn health(State(state): State<AdminState>, asked: Asked) -> Res
     let (frame, listing, _) = Frame::of_list(&state, "Health", asked);
     let samples = Samples::of(&state).await;
     let sessions = state.asker.sessions(&listing).await;
-    let config = state.reloading.config().await;
+    let config = state.reloading.config();
     let settings = config
         .effective()
         .into_iter()

@@ -4,6 +4,7 @@
 
 mod crowds;
 mod faults;
+mod logs;
 mod secrets;
 mod server;
 mod signals;

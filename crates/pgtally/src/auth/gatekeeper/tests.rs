@@ -18,7 +18,7 @@ fn log_in(password: &str, own: Option<EndPoint>, channel: Channel) -> Result<Pro
     let Ok(sasl::Authentication::Sasl(offered)) = sasl::authentication(&offer[5..]) else { panic!() };
     let secret = Secret::new(password.into());
     let (initial, applicant) =
-        Applicant::apply(Credential::Password(&secret), &offered, channel).expect("a mechanism");
+        Applicant::apply(Credential::Password(secret.clone()), &offered, channel).expect("a mechanism");
     let (challenge, challenged) = gatekeeper.challenge(&initial[5..])?;
     let (answer, answered) = applicant.answer(&challenge[9..]).expect("an answer");
     let proven = challenged.judge(&answer[5..])?;
@@ -66,7 +66,7 @@ fn somebody_in_the_middle_is_noticed() {
     let secret = Secret::new("pencil".into());
     let offered = [SCRAM_SHA_256_PLUS.as_bytes(), SCRAM_SHA_256.as_bytes()];
     let apply = |offered: &[&[u8]], channel| {
-        let applied = Applicant::apply(Credential::Password(&secret), offered, channel);
+        let applied = Applicant::apply(Credential::Password(secret.clone()), offered, channel);
         applied.map(|(initial, _)| String::from_utf8_lossy(&initial[5..]).into_owned())
     };
     assert_eq!(apply(&offered, Channel::Plain), Err(LogInFailure::PlusWithoutTls));
@@ -85,7 +85,8 @@ fn a_client_that_has_proved_itself_logs_in_at_the_server() {
     let offer = server.offer();
     let Ok(sasl::Authentication::Sasl(offered)) = sasl::authentication(&offer[5..]) else { panic!() };
     let channel = Channel::Tls(Some(end_point(7)));
-    let (initial, applicant) = Applicant::apply(Credential::Proven(&proven), &offered, channel).unwrap();
+    let (initial, applicant) =
+        Applicant::apply(Credential::Proven(proven.clone()), &offered, channel).unwrap();
     let (challenge, challenged) = server.challenge(&initial[5..]).unwrap();
     let (answer, answered) = applicant.answer(&challenge[9..]).unwrap();
     let verdict = challenged.judge(&answer[5..]).expect("the client's key fits the server's verifier");
@@ -98,7 +99,7 @@ fn another_verifier_than_the_servers_is_no_login() {
     let apply = || {
         let offered = [SCRAM_SHA_256.as_bytes()];
         let (initial, applicant) =
-            Applicant::apply(Credential::Proven(&proven), &offered, Channel::Plain).unwrap();
+            Applicant::apply(Credential::Proven(proven.clone()), &offered, Channel::Plain).unwrap();
         let (_, message) = sasl::read_initial_response(&initial[5..]).unwrap();
         let nonce = ClientFirst::read(message.unwrap()).unwrap().nonce.to_owned();
         (applicant, nonce)
@@ -118,7 +119,7 @@ fn another_verifier_than_the_servers_is_no_login() {
     let (_, answered) = applicant.answer(format!("r={nonce}x,s=c2FsdA==,i=5").as_bytes()).unwrap();
     assert_eq!(answered.check(b"v=AAAA"), Err(LogInFailure::NotTheServer));
     let offered: [&[u8]; 1] = [b"OAUTHBEARER"];
-    let applied = Applicant::apply(Credential::Proven(&proven), &offered, Channel::Plain);
+    let applied = Applicant::apply(Credential::Proven(proven.clone()), &offered, Channel::Plain);
     assert_eq!(applied.err(), Some(LogInFailure::OtherMethod));
 }
 
