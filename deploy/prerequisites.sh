@@ -57,7 +57,7 @@ has_php_libraries() {
 }
 
 # The packages of Debian that are missing for the named needs: browser, build, openssl, postgresql, prometheus,
-# python, node, ruby, php, libpq, java, tracers, peers, terminal, test-frameworks.
+# python, node, ruby, php, libpq, java, tracers, peers, redis, terminal, test-frameworks.
 missing_packages() {
     for need in "$@"; do
         case $need in
@@ -105,6 +105,10 @@ missing_packages() {
                 [ -x /usr/sbin/pgbouncer ] || echo pgbouncer
                 [ -x /usr/sbin/haproxy ] || echo haproxy
                 [ -x /usr/sbin/pgpool ] || echo pgpool2
+                ;;
+            redis)
+                command -v redis-server >/dev/null || echo redis-server
+                command -v redis-benchmark >/dev/null || echo redis-tools
                 ;;
         esac
     done

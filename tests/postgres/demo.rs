@@ -68,3 +68,43 @@ fn every_planted_fault_is_found_and_no_other() {
         });
     });
 }
+
+#[test]
+fn the_catalogue_comes_from_the_cache_until_it_is_changed() {
+    with_each_server(|server| {
+        let settings = [("cache.enabled", "on"), ("inspect.user", "postgres")];
+        let proxy = TestProxy::with(&address(&server), &settings);
+        let page = |path: &str| Page::ALL.iter().find(|page| page.path == path).expect("a page");
+        let (catalogue, reprice) = (page("/catalogue"), page("/catalogue/reprice"));
+        let tag = || {
+            let tags = proxy.json("/api/v1/cache")["tags"].clone();
+            tags.as_array()
+                .into_iter()
+                .flatten()
+                .find(|tag| tag["tag"] == "catalogue")
+                .cloned()
+                .unwrap_or_default()
+        };
+        let hits = || tag()["hits"].as_u64().unwrap_or_default();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            pgtally_demo::seed(&server.url("postgres")).await.unwrap();
+            let app = App::start(&proxy.url("postgres")).await.unwrap();
+            let ask = async |page| pgtally_demo::request(app.address(), page).await.unwrap();
+            let known = proxy.json("/api/v1/cache/explain?database=postgres&sql=SELECT+1");
+            assert_eq!(known["complete"], true, "{known}");
+            let first = ask(catalogue).await;
+            for round in 1..=5 {
+                assert_eq!(ask(catalogue).await, first);
+                assert_eq!(hits(), round);
+            }
+            assert!(tag()["saved_ms"].as_f64().unwrap() > 1.0, "{}", tag());
+            ask(reprice).await;
+            assert_ne!(ask(catalogue).await, first);
+            assert_eq!(hits(), 5);
+            app.stop().await;
+        });
+        let route = proxy.settled_requests(8).iter().filter(|it| it["route"] == "GET /catalogue").count();
+        assert_eq!(route, 7, "answers from the cache are requests like all others");
+    });
+}

@@ -1,6 +1,7 @@
 //! What each page does to the database. Faults are written the way they come about: a helper that looks right where
 //! it stands is called once per row.
 
+mod catalogue;
 mod contacts;
 mod export;
 mod profile;
@@ -38,6 +39,7 @@ pub(crate) async fn of(content: Content, request: &mut Request) -> Result<Value,
     match content {
         Content::Breakdown => teams::breakdown(request).await,
         Content::BreakdownFixed => teams::breakdown_fixed(request).await,
+        Content::Catalogue => catalogue::catalogue(request).await,
         Content::Create => work_items::create(request).await,
         Content::CreateFixed => work_items::create_fixed(request).await,
         Content::Export => export::export(request).await,
@@ -46,6 +48,7 @@ pub(crate) async fn of(content: Content, request: &mut Request) -> Result<Value,
         Content::ImportFixed => contacts::import_fixed(request).await,
         Content::Profile => profile::profile(request).await,
         Content::ProfileFixed => profile::profile_fixed(request).await,
+        Content::Reprice => catalogue::reprice(request).await,
         Content::SlowReport => reports::slow(request).await,
         Content::SlowReportFixed => reports::slow_fixed(request).await,
         Content::WorkItems => work_items::tree(request).await,

@@ -19,4 +19,4 @@ mod visit;
 pub use app::{App, AppError};
 pub use page::{Fault, Method, Page, Planted};
 pub use seed::{SeedError, seed};
-pub use visit::{Progress, VisitError, Visits, visit};
+pub use visit::{Progress, VisitError, Visits, request, visit};

@@ -64,7 +64,7 @@ pub struct Page {
     pub method: Method,
     /// Where; a repaired twin has the path of its page and `/fixed`.
     pub path: &'static str,
-    /// It answers as its twin, without the faults.
+    /// It answers as its twin, without the faults; or nothing was ever wrong with it.
     pub is_repaired: bool,
     /// What must be found, and nothing else.
     pub planted: &'static [Planted],
@@ -76,6 +76,7 @@ pub struct Page {
 pub(crate) enum Content {
     Breakdown,
     BreakdownFixed,
+    Catalogue,
     Create,
     CreateFixed,
     Export,
@@ -84,6 +85,7 @@ pub(crate) enum Content {
     ImportFixed,
     Profile,
     ProfileFixed,
+    Reprice,
     SlowReport,
     SlowReportFixed,
     WorkItems,
@@ -91,7 +93,7 @@ pub(crate) enum Content {
 }
 
 impl Page {
-    /// All pages, each followed by its repaired twin.
+    /// All pages, each followed by its repaired twin; at the end those of the catalogue, which a cache may answer.
     pub const ALL: &'static [Self] = &[
         Self::faulty(
             Method::Get,
@@ -151,6 +153,8 @@ impl Page {
             &[Planted::other(Fault::NPlusOneWrite, "contacts")],
         ),
         Self::repaired(Method::Post, "/contacts/import/fixed", Content::ImportFixed),
+        Self::repaired(Method::Get, "/catalogue", Content::Catalogue),
+        Self::repaired(Method::Post, "/catalogue/reprice", Content::Reprice),
     ];
 
     /// The route that the page's statements are tagged with: method and path.

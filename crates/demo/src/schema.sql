@@ -36,11 +36,17 @@ CREATE TABLE contacts (
     email text NOT NULL,
     name text NOT NULL
 );
+CREATE TABLE products (
+    id integer PRIMARY KEY,
+    category text NOT NULL,
+    price numeric(10, 2) NOT NULL
+) WITH (parallel_workers = 0);
 -- One process per scan: the slow report takes the same time on every machine, and leaves a core to the other pages.
 CREATE TABLE events (team_id text NOT NULL, duration_ms integer NOT NULL) WITH (parallel_workers = 0);
 
 INSERT INTO teams SELECT 'team-' || n, 'Team ' || n FROM generate_series(1, 8) n;
 INSERT INTO users SELECT 1000 + n, 'User ' || n, 'team-' || 1 + n % 8 FROM generate_series(1, 96) n;
+INSERT INTO products SELECT n, 'category ' || 1 + n % 5, 5 + (n * 7919) % 10000 / 100.0 FROM generate_series(1, 20000) n;
 INSERT INTO settings SELECT id, CASE id % 2 WHEN 0 THEN 'dark' ELSE 'light' END, 'en' FROM users;
 INSERT INTO work_items
 SELECT n, NULL, NULL, 'team-1', 'Epic ' || n, 'open', 0 FROM generate_series(1, 40) n;

@@ -91,6 +91,21 @@ pub async fn visit(
     Ok(visits)
 }
 
+/// Requests one page.
+///
+/// # Errors
+///
+/// When it does not answer well.
+pub async fn request(address: SocketAddr, page: &'static Page) -> Result<String, VisitError> {
+    let fetched = spawn_blocking(move || fetch(&agent(), address, page));
+    fetched.await.map_err(VisitError::Visitor)?
+}
+
+fn agent() -> Agent {
+    let config = Agent::config_builder().http_status_as_error(false).timeout_global(Some(ANSWER_WITHIN));
+    config.build().into()
+}
+
 /// One visitor: takes the next page until all are visited, or nobody wants to know any more.
 fn visit_next(
     address: SocketAddr,
@@ -98,8 +113,7 @@ fn visit_next(
     total: usize,
     answers: &mpsc::Sender<Result<String, VisitError>>,
 ) {
-    let config = Agent::config_builder().http_status_as_error(false).timeout_global(Some(ANSWER_WITHIN));
-    let agent = config.build().into();
+    let agent = agent();
     loop {
         let number = next.fetch_add(1, Ordering::Relaxed);
         if number >= total {

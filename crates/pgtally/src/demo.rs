@@ -1,7 +1,10 @@
 //! `pgtally demo`: a throwaway PostgreSQL, the proxy in front of it, and an application with planted faults.
 //!
 //! Prints what it does while it does it, then the findings. They are compared with what was planted: a fault that was
-//! not found, or a finding on a repaired page, is said in words and is the exit code.
+//! not found, or a finding on a repaired page, is said in words and is the exit code. Then the cache shows what it can
+//! (`demo/catalogue.rs`).
+
+mod catalogue;
 
 use std::io::{IsTerminal, Write, stdout};
 use std::process::ExitCode;
@@ -62,7 +65,7 @@ async fn play(is_once: bool) -> anyhow::Result<bool> {
     visit_all(&app, &proxy).await?;
     let findings = await_findings(&proxy).await?;
     println!("\n{}", report::text(&findings));
-    let is_right = compare(&findings);
+    let is_right = compare(&findings) & catalogue::show(&app, &proxy).await?;
     println!("try:  psql \"host=127.0.0.1 port={port} user=postgres dbname=postgres\"");
     if !is_once {
         println!("stop: Ctrl-C");
@@ -95,6 +98,8 @@ fn start_proxy(postgres: &Throwaway) -> anyhow::Result<Running> {
         ("relay.upstream", upstream),
         ("relay.listen", free(DEFAULT_LISTEN)),
         ("admin.listen", free(DEFAULT_ADMIN)),
+        ("cache.enabled", vec!["on".to_owned()]),
+        ("inspect.user", vec!["postgres".to_owned()]),
     ];
     let config = Config::load(None, [], flags)?;
     Proxy::start(&config).context("cannot start the proxy")

@@ -21,6 +21,7 @@ use crate::admin::{self, AdminState};
 use crate::aggregator::{self, WarmUp};
 use crate::api::{Asker, FindingsAnswer, RequestsAnswer};
 use crate::cached::Cache;
+use crate::cached::views::{self, CacheAnswer};
 use crate::catalog::Catalogs;
 use crate::clock::Clock;
 use crate::config::{Config, ConfigErrors};
@@ -277,6 +278,12 @@ impl Running {
     #[must_use]
     pub fn admin_addr(&self) -> Option<SocketAddr> {
         self.admin_addr
+    }
+
+    /// What `/api/v1/cache` answers.
+    #[must_use]
+    pub fn cache(&self) -> Option<CacheAnswer> {
+        self.asker.as_ref().map(|asker| views::answer(asker.cache.as_deref(), asker.clock))
     }
 
     /// What `/api/v1/findings` answers; `None` when the aggregator does not. Blocks for a moment.
