@@ -140,6 +140,15 @@ test_console() {
     add $(last_line_numbers)
 }
 
+# Tagged reads of each driver with the cache on: as directly, and many of them kept.
+# shellcheck disable=SC2046
+test_cached() {
+    say "drivers with the cache"
+    part=cached
+    run_part "$part" without_passed_checks python3 -B -u tests/drivers/cache.py --pgtally "$PGTALLY"
+    add $(last_line_numbers)
+}
+
 # Real test suites behind `pgtally run`.
 # shellcheck disable=SC2046
 test_ci() {
@@ -349,6 +358,7 @@ if [ "$part_status" -eq 0 ]; then
     test_wire debian
     test_wire 18 --pg-bin "$POSTGRESQL_18"
     test_console
+    test_cached
     test_suites
     test_soak
     test_ci
