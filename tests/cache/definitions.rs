@@ -8,7 +8,7 @@ use support::TestProxy;
 use crate::{address, execute, session};
 
 /// Statement, and what is said of it: tables read or the reason against keeping it, then tables written.
-const CASES: [(&str, &str); 67] = [
+const CASES: [(&str, &str); 68] = [
     ("SELECT name FROM shop.products", "unknown_table"),
     ("SELECT name FROM public.products WHERE id = 1", "public.products"),
     ("SELECT name FROM products WHERE id = 1", "other.products public.products"),
@@ -19,6 +19,7 @@ const CASES: [(&str, &str); 67] = [
     ("SELECT id FROM animals", "public.animals public.dogs"),
     ("SELECT pure(id), lower(breed) || 'x' FROM dogs", "public.dogs"),
     ("SELECT to_char(day, 'YYYY'), jsonb_agg(day) FROM events_may GROUP BY 1", "public.events_may"),
+    ("SELECT length(breed), to_date('2026', 'YYYY') FROM dogs", "public.dogs"),
     ("SELECT id FROM recent", "function"),
     ("SELECT id FROM since", "function"),
     ("SELECT looks()", "function"),

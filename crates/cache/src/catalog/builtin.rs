@@ -3,7 +3,7 @@
 /// Functions that are only stable because of settings that are part of every key (`TimeZone`, `DateStyle`,
 /// `lc_monetary`, `default_text_search_config`, …) or of definitions (the catalog's version is). Each was looked at
 /// in all its variants: `age`, say, is not here, as `age(x)` looks at the clock.
-const STABLE_BY_SETTINGS: [&str; 58] = [
+const STABLE_BY_SETTINGS: [&str; 64] = [
     "array_to_json",
     "array_to_string",
     "concat",
@@ -29,6 +29,7 @@ const STABLE_BY_SETTINGS: [&str; 58] = [
     "json_populate_recordset",
     "json_to_record",
     "json_to_recordset",
+    "json_to_tsvector",
     "jsonb_agg",
     "jsonb_agg_strict",
     "jsonb_build_array",
@@ -41,6 +42,8 @@ const STABLE_BY_SETTINGS: [&str; 58] = [
     "jsonb_populate_recordset",
     "jsonb_to_record",
     "jsonb_to_recordset",
+    "jsonb_to_tsvector",
+    "length",
     "make_timestamptz",
     "money",
     "numeric",
@@ -56,8 +59,11 @@ const STABLE_BY_SETTINGS: [&str; 58] = [
     "timetz",
     "timezone",
     "to_char",
+    "to_date",
     "to_json",
     "to_jsonb",
+    "to_number",
+    "to_timestamp",
     "to_tsquery",
     "to_tsvector",
     "ts_headline",
