@@ -1,4 +1,12 @@
 //! Which statements ran for which request, and what is wrong with that.
+//!
+//! A [`SessionObserver`] watches the bytes of one session and records [`RequestPart`]s; a [`Worker`] holds what the
+//! sessions of a thread share. [`Request`] puts the parts of one request together, [`evaluate`] holds it against the
+//! rules, [`FindingStore`] keeps what they found, and [`RollingBaselines`] what a route usually runs.
+//!
+//! Deliberately absent: sockets, clocks ([`Moment`] comes in), the environment, files, and any text with literals.
+//!
+//! Read next: `observer.rs` for the way in, `rules.rs` for the judgement.
 
 pub mod limits;
 

@@ -1,8 +1,9 @@
 //! From a statement's text to its shape and parameter values, without allocation for what is known.
 //!
-//! Three tables per worker: templates of texts that differ in their literals only (`templates.rs`), a memo from the hash of a raw text to what scanning it gave (filled when a text is seen
-//! the second time, so texts with inlined literals do not fill it), and the shapes by fingerprint in two
-//! generations (the older one is dropped when the younger is full, so the table is bounded and keeps what is used).
+//! Three tables per worker: templates of texts that differ in their literals only (`templates.rs`), a memo from the hash
+//! of a raw text to what scanning it gave (filled when a text is seen the second time, so texts with inlined literals do
+//! not fill it), and the shapes by fingerprint in two generations (the older one is dropped when the younger is full, so
+//! the table is bounded and keeps what is used).
 
 use std::cell::{Cell, RefCell};
 use std::hash::Hasher;

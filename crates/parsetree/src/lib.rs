@@ -1,11 +1,13 @@
 //! Asks libpg_query what a new statement shape reads, writes and calls.
 //!
-//! [`facts`] (and for the cache [`access()`]) is called once per new shape, off the hot path, with the normalized text; it answers with plain data
-//! that the pure crates use without knowing the C library. Whatever libpg_query refuses is "unknown", never an error.
+//! [`facts`] (and for the cache [`access()`]) is called once per new shape, off the hot path, with the normalized text;
+//! it answers with plain data that the pure crates use without knowing the C library. Whatever libpg_query refuses is
+//! "unknown", never an error.
 //!
 //! Deliberately absent: any use of the raw text a client sent (it may hold secrets), and any memory of earlier calls.
 //!
-//! Read next: `collector.rs` (the walk), `access.rs` (the stricter one), `scope.rs` (what an alias stands for), `children.rs` (how expressions nest).
+//! Read next: `collector.rs` (the walk), `access.rs` (the stricter one), `scope.rs` (what an alias stands for),
+//! `children.rs` (how expressions nest).
 
 mod access;
 mod children;

@@ -7,7 +7,8 @@
 //! * [`frontend`] and [`backend`]: borrowed views of the few message bodies that anything reads.
 //! * [`Conversation`]: pairs both directions, so that every answer finds the message that asked for it.
 //!
-//! Deliberately absent: encoding (pgtally forwards the bytes it read; SASL is the exception), sockets, clocks, and any knowledge of SQL.
+//! Deliberately absent: encoding (pgtally forwards the bytes it read; SASL is the exception), sockets, clocks, and any
+//! knowledge of SQL.
 //! Message layouts: <https://www.postgresql.org/docs/current/protocol-message-formats.html>.
 //!
 //! Read next: `frame.rs`, then `conversation.rs`.
