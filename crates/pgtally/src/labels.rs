@@ -67,8 +67,6 @@ fn use_label(metrics: &Metrics, name: &str, label: Label) -> Arc<str> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, Instant};
-
     use pgtally_analysis::{Counters, Dropped};
     use pgtally_cache::BypassReason;
     use pgtally_fingerprint::Kind;
@@ -84,7 +82,7 @@ mod tests {
     /// Tags that the cache counts apart, and those beyond them.
     const CACHE_TAGS: usize = 101;
     /// What `grafana/README.md` tells operators to plan for.
-    const SERIES_MAX: usize = 24_500;
+    const SERIES_MAX: usize = 25_600;
 
     /// Fills every label beyond its bound, as the aggregator would.
     fn fill(metrics: &Arc<Metrics>) {
@@ -172,11 +170,12 @@ mod tests {
     }
 
     /// Names of all families, as `metrics.rs` makes them.
-    fn families() -> Vec<&'static str> {
-        let calls = include_str!("metrics.rs").split("make.").skip(1);
+    fn families() -> Vec<String> {
+        let code: String = include_str!("metrics.rs").split_whitespace().collect();
+        let calls = code.split("make.").skip(1);
         let makes = ["counter", "float_", "gauge", "histogram"];
         let calls = calls.filter(|call| makes.iter().any(|make| call.starts_with(make)));
-        calls.filter_map(|call| call.split('"').nth(1)).collect()
+        calls.filter_map(|call| call.split('"').nth(1)).map(str::to_owned).collect()
     }
 
     fn series(metrics: &Metrics) -> usize {
@@ -189,7 +188,7 @@ mod tests {
         fill(&metrics);
         fill_closed(&metrics);
         let text = metrics.render();
-        assert!(families().len() > 50, "{:?}", families());
+        assert!(families().len() > 40, "{:?}", families());
         for family in families() {
             assert!(text.contains(&format!("# TYPE pgtally_{family} ")), "{family} is not part of the count");
         }
@@ -198,15 +197,20 @@ mod tests {
         assert_eq!(series(&metrics), first, "nothing grows once every label is full");
         assert!((SERIES_MAX * 9 / 10..=SERIES_MAX).contains(&first), "{first}");
         let documented = include_str!("../../../grafana/README.md");
-        assert!(documented.contains("24,500 series"), "the documented bound is another one");
+        assert!(documented.contains("25,600 series"), "the documented bound is another one");
     }
 
-    /// The shortest of some attempts: others have the machine too.
-    fn time_to_render(metrics: &Metrics) -> Duration {
+    /// Nanoseconds that this thread has had a processor: others have the machine too.
+    fn processor_ns() -> u64 {
+        let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
+        text.split(' ').next().and_then(|field| field.parse().ok()).unwrap()
+    }
+
+    fn cost_to_render(metrics: &Metrics) -> u64 {
         let attempt = || {
-            let began = Instant::now();
+            let began = processor_ns();
             let _ = metrics.render();
-            began.elapsed()
+            processor_ns() - began
         };
         (0..8).map(|_| attempt()).min().unwrap_or_default()
     }
@@ -220,10 +224,10 @@ mod tests {
             metrics
         });
         let growth = series(&large) as f64 / series(&small) as f64;
-        let slower = time_to_render(&large).as_secs_f64() / time_to_render(&small).as_secs_f64();
+        let dearer = cost_to_render(&large) as f64 / cost_to_render(&small).max(1) as f64;
         assert!(
-            growth > 5.0 && slower < growth * 3.0,
-            "{slower:.1} times slower for {growth:.1} times the series"
+            growth > 5.0 && dearer < growth * 3.0,
+            "{dearer:.1} times the work for {growth:.1} times the series"
         );
     }
 

@@ -24,6 +24,7 @@ set -e
 mount -t tmpfs tmpfs "$1" && mkdir "$1/upper" "$1/work" "$1/merged"
 mount -t overlay overlay -o "lowerdir=/,upperdir=$1/upper,workdir=$1/work" "$1/merged"
 mount -t proc proc "$1/merged/proc"
+mount --rbind /dev "$1/merged/dev"
 cp "$2" "$1/merged/tmp/pgtally.deb"
 chroot "$1/merged" sh -ec '
     dpkg --install /tmp/pgtally.deb
@@ -41,7 +42,7 @@ chroot "$1/merged" sh -ec '
 ' sh "$3" "$4" "$5"
 """
 # Asks until it is answered.
-ASK = """
+ASK = r"""
 import sys, time, urllib.request
 for attempt in range(100):
     try:
