@@ -39,9 +39,10 @@ struct Lifting {
 }
 
 impl Lifting {
-    /// Takes bytes of the client and appends what goes to the server.
-    fn client(&mut self, chunk: &[u8], out: &mut Vec<u8>) {
-        self.client.take(chunk, &mut self.names, out);
+    /// Takes bytes of the client and appends what goes to the server; gives the number of bytes taken, which is not 0
+    /// when `out` was empty.
+    fn client(&mut self, chunk: &[u8], out: &mut Vec<u8>) -> usize {
+        chunk.len() - self.client.take(chunk, &mut self.names, out)
     }
 
     /// Turns bytes of the server in place into what goes to the client; gives their number.
@@ -137,7 +138,7 @@ impl AsyncRead for Lifted {
 }
 
 impl AsyncWrite for Lifted {
-    /// Takes all of `buf`, and writes what it becomes as far as the socket goes; [`Self::poll_flush`] writes the rest.
+    /// Takes `buf`, as far as it becomes no more than is good, and writes what it becomes as far as the socket goes; [`Self::poll_flush`] writes the rest.
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         ready!(this.poll_out(cx))?;
@@ -145,11 +146,11 @@ impl AsyncWrite for Lifted {
             this.waiting = Some(cx.waker().clone());
             return Poll::Pending;
         }
-        this.lifting.client(buf, &mut this.out);
+        let taken = this.lifting.client(buf, &mut this.out);
         this.count();
         match this.poll_out(cx) {
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
-            Poll::Ready(Ok(())) | Poll::Pending => Poll::Ready(Ok(buf.len())),
+            Poll::Ready(Ok(())) | Poll::Pending => Poll::Ready(Ok(taken)),
         }
     }
 

@@ -118,6 +118,10 @@ pub(crate) const LIFTED_NAME_BYTES_MAX: usize = 256;
 pub(crate) const LIFTED_NAMES_MAX: usize = 1_024;
 /// Bytes of their texts. What lies beyond has its tags removed and is not shared.
 pub(crate) const LIFTED_BYTES_MAX: usize = 1024 * 1024;
+/// Bytes for the server from which lifting takes no more of a chunk until they are written: a short message may name a
+/// statement that must be prepared anew, with its whole text. Beyond them is what one message becomes, at most a Parse
+/// of each text of the session ([`LIFTED_BYTES_MAX`]).
+pub(crate) const LIFTED_OUT_BYTES_MAX: usize = 256 * 1024;
 /// Unanswered questions of one session on which lifting depends, some 10 MB; with more it reads on when some are
 /// answered.
 pub(crate) const LIFTED_PENDING_MAX: usize = 256 * 1024;

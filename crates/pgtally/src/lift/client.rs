@@ -9,7 +9,7 @@ use pgtally_fingerprint::lift;
 use pgtally_protocol::{Frame, frontend};
 
 use super::names::{Names, Prepare, Revival, Run};
-use crate::limits::{LIFTED_HEAD_BYTES_MAX, LIFTED_TEXT_BYTES_MAX};
+use crate::limits::{LIFTED_HEAD_BYTES_MAX, LIFTED_OUT_BYTES_MAX, LIFTED_TEXT_BYTES_MAX};
 
 const HEADER_BYTES: usize = 5;
 /// Words of SQL that name prepared statements.
@@ -34,12 +34,14 @@ enum Plan {
 }
 
 impl ClientSide {
-    /// Takes bytes and appends what goes to the server.
-    pub(super) fn take(&mut self, mut chunk: &[u8], names: &mut Names, out: &mut Vec<u8>) {
-        while !chunk.is_empty() {
+    /// Takes bytes and appends what goes to the server, up to about [`LIFTED_OUT_BYTES_MAX`]; gives the number of bytes
+    /// that are left.
+    pub(super) fn take(&mut self, mut chunk: &[u8], names: &mut Names, out: &mut Vec<u8>) -> usize {
+        while !chunk.is_empty() && out.len() < LIFTED_OUT_BYTES_MAX {
             if self.is_lost {
                 self.end(out);
-                return out.extend_from_slice(chunk);
+                out.extend_from_slice(chunk);
+                return 0;
             }
             if self.passing > 0 {
                 let (now, later) = chunk.split_at(self.passing.min(chunk.len()));
@@ -54,6 +56,7 @@ impl ClientSide {
             chunk = later;
             self.advance(names, out);
         }
+        chunk.len()
     }
 
     /// The client ends: what is held is all there will be.

@@ -1,4 +1,7 @@
 use super::*;
+use crate::limits::{
+    LIFTED_BYTES_MAX, LIFTED_NAMES_MAX, LIFTED_OUT_BYTES_MAX, LIFTED_PENDING_MAX, LIFTED_TEXT_BYTES_MAX,
+};
 
 fn message(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
     let body = parts.concat();
@@ -61,6 +64,18 @@ fn heard(messages: Vec<Vec<u8>>) -> Turn {
     Server(messages.clone(), messages)
 }
 
+/// Sends all of a chunk, as a socket does that takes everything.
+fn send(lifting: &mut Lifting, chunk: &[u8], out: &mut Vec<u8>) {
+    let mut rest = chunk;
+    while !rest.is_empty() {
+        let mut taken_out = Vec::new();
+        let taken = lifting.client(rest, &mut taken_out);
+        assert!(taken > 0 && taken_out.len() <= LIFTED_OUT_BYTES_MAX + LIFTED_BYTES_MAX);
+        out.extend(taken_out);
+        rest = &rest[taken..];
+    }
+}
+
 /// Plays the turns with both directions cut into chunks of every size.
 #[track_caller]
 fn check(turns: &[Turn]) {
@@ -74,7 +89,7 @@ fn check(turns: &[Turn]) {
             let mut out = Vec::new();
             let expected = match turn {
                 Client(said, expected) => {
-                    said.concat().chunks(size).for_each(|chunk| lifting.client(chunk, &mut out));
+                    said.concat().chunks(size).for_each(|chunk| send(&mut lifting, chunk, &mut out));
                     expected
                 }
                 Server(said, expected) => {
@@ -314,7 +329,7 @@ fn garbage_passes_as_it_is() {
     check(&[heard(vec![b"1\0\0\0\x02\xff\xff".to_vec(), complete(b'3')])]);
     let mut lifting = Lifting::default();
     let mut out = Vec::new();
-    lifting.client(&parse("a", &tagged(1))[..20], &mut out);
+    send(&mut lifting, &parse("a", &tagged(1))[..20], &mut out);
     assert!(out.is_empty());
     lifting.client.end(&mut out);
     assert_eq!(out, parse("a", &tagged(1))[..20]);
@@ -322,22 +337,47 @@ fn garbage_passes_as_it_is() {
 
 #[test]
 fn more_than_is_remembered_is_not_shared() {
-    use crate::limits::{LIFTED_BYTES_MAX, LIFTED_NAMES_MAX, LIFTED_PENDING_MAX, LIFTED_TEXT_BYTES_MAX};
     let mut lifting = Lifting::default();
     lifting.server(&mut ready());
     let mut out = Vec::new();
     for number in 0..LIFTED_NAMES_MAX + 10 {
         let text = format!("SELECT {number}, '{}' /*request_id='1'*/", "x".repeat(LIFTED_BYTES_MAX / 200));
-        lifting.client(&[parse(&format!("s{number}"), &text), sync()].concat(), &mut out);
+        send(&mut lifting, &[parse(&format!("s{number}"), &text), sync()].concat(), &mut out);
         lifting.server(&mut [complete(b'1'), ready()].concat());
     }
     assert!(lifting.names.len() < 210, "{}", lifting.names.len());
     out.clear();
     let long = format!("SELECT '{}' /*request_id='1'*/", "x".repeat(LIFTED_TEXT_BYTES_MAX));
-    lifting.client(&parse("long", &long), &mut out);
+    send(&mut lifting, &parse("long", &long), &mut out);
     assert_eq!(out, parse("long", &long));
-    lifting.client(&sync().repeat(LIFTED_PENDING_MAX), &mut out);
+    send(&mut lifting, &sync().repeat(LIFTED_PENDING_MAX), &mut out);
     assert!(lifting.names.is_full());
     lifting.server(&mut ready().repeat(2));
     assert!(!lifting.names.is_full());
+}
+
+#[test]
+fn short_messages_that_need_long_texts_wait_for_each_other() {
+    let mut lifting = Lifting::default();
+    lifting.server(&mut ready());
+    let long = format!("SELECT '{}' /*request_id='1'*/", "x".repeat(60_000));
+    let mut out = Vec::new();
+    send(&mut lifting, &[parse("a", &long), sync()].concat(), &mut out);
+    lifting.server(&mut [complete(b'1'), ready()].concat());
+    send(&mut lifting, &[parse("b", &long), sync()].concat(), &mut out);
+    lifting.server(&mut [complete(b'3'), ready()].concat());
+    send(&mut lifting, &[of_statement(b'C', "a"), sync()].concat(), &mut out);
+    lifting.server(&mut [complete(b'3'), ready()].concat());
+    // The text is nobody's any more: each group brings it along until the first is answered.
+    let groups = [of_statement(b'D', "b"), sync()].concat().repeat(1_000);
+    let mut first = Vec::new();
+    let taken = lifting.client(&groups, &mut first);
+    assert!(
+        taken < groups.len() && first.len() < LIFTED_OUT_BYTES_MAX + 2 * long.len(),
+        "{} bytes",
+        first.len()
+    );
+    out.clear();
+    send(&mut lifting, &groups[taken..], &mut out);
+    assert!(out.len() > 900 * long.len(), "the rest is as long, and comes in pieces");
 }
