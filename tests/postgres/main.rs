@@ -18,6 +18,7 @@ mod servers;
 mod terminated;
 mod tls;
 mod tls_matrix;
+mod wire;
 
 use std::path::PathBuf;
 
