@@ -10,8 +10,6 @@
 //!
 //! Read next: `affinity.rs` (names), `rules/n_plus_one.rs` (who asks).
 
-use std::cell::OnceCell;
-
 use pgtally_fingerprint::{Fingerprint, value};
 use rustc_hash::{FxHashMap, FxHashSet};
 
@@ -34,7 +32,6 @@ type Layout = Vec<(u16, u32, i16)>;
 /// Every sampled column of a request, ready to be asked for keys.
 pub(crate) struct Pool {
     columns: Vec<Column>,
-    small_integers: OnceCell<FxHashSet<u32>>,
 }
 
 /// One result column, pooled over the executions of its statement.
@@ -107,7 +104,7 @@ impl Pool {
         catalog: &Catalog,
         shape: &mut dyn FnMut(Fingerprint) -> Option<KnownShape>,
     ) -> Self {
-        let mut pool = Self { columns: Vec::new(), small_integers: OnceCell::new() };
+        let mut pool = Self { columns: Vec::new() };
         let mut results: FxHashMap<(Fingerprint, Layout), usize> = FxHashMap::default();
         let mut samples: Vec<(Moment, &RowSample)> = request.samples().collect();
         samples.sort_by_key(|(sent, _)| *sent);
@@ -198,32 +195,27 @@ impl Pool {
     pub(crate) fn link(&self, child: &Child, keys: &Keys<'_>, coverage_min: f64) -> Option<Link> {
         let matches: Vec<Match<'_>> =
             self.columns.iter().filter_map(|column| Match::of(column, child, keys)).collect();
-        let proven = matches.iter().filter(|it| it.coverage() >= coverage_min && self.is_proof(it, keys));
+        let proven = matches.iter().filter(|it| it.coverage() >= coverage_min && Self::is_proof(it, keys));
         let best = proven.max_by_key(|it| (it.score(), it.matched, it.column.is_list, it.column.first_sent));
-        best.or_else(|| self.union(&matches, keys, coverage_min)).map(Match::link)
+        best.or_else(|| Self::union(&matches, keys, coverage_min)).map(Match::link)
     }
 
     /// Whether more than chance speaks for the match: a fitting name, values too rare to coincide, or the exact
     /// order of the rows.
-    fn is_proof(&self, it: &Match<'_>, keys: &Keys<'_>) -> bool {
+    fn is_proof(it: &Match<'_>, keys: &Keys<'_>) -> bool {
         let walks_rows = it.is_in_order && it.is_exhaustive;
         match it.affinity {
             Affinity::Strong => true,
-            Affinity::Plausible => !self.are_small(keys) || it.is_in_order || it.is_exhaustive,
-            Affinity::Neutral => !self.are_small(keys) || (walks_rows && it.matched >= 3),
-            Affinity::Contradiction => !self.are_small(keys) || (walks_rows && it.matched >= 5),
+            Affinity::Plausible => !are_small(keys) || it.is_in_order || it.is_exhaustive,
+            Affinity::Neutral => !are_small(keys) || (walks_rows && it.matched >= 3),
+            Affinity::Contradiction => !are_small(keys) || (walks_rows && it.matched >= 5),
         }
     }
 
     /// Two references to one table (assignee and reporter of an item) are looked up by one statement: their columns
     /// together hold the keys. Only columns of one result whose names fit, as a union coincides more easily.
-    fn union<'m, 'p>(
-        &self,
-        matches: &'m [Match<'p>],
-        keys: &Keys<'_>,
-        coverage_min: f64,
-    ) -> Option<&'m Match<'p>> {
-        let is_rare = !self.are_small(keys);
+    fn union<'m, 'p>(matches: &'m [Match<'p>], keys: &Keys<'_>, coverage_min: f64) -> Option<&'m Match<'p>> {
+        let is_rare = !are_small(keys);
         let fits = |it: &&Match<'_>| {
             it.affinity >= Affinity::Plausible && !it.column.is_cut && (is_rare || it.is_exhaustive)
         };
@@ -234,13 +226,37 @@ impl Pool {
         };
         fitting.iter().rev().filter(covers).max_by_key(|it| it.matched).copied()
     }
+}
 
-    fn are_small(&self, keys: &Keys<'_>) -> bool {
-        let small = self
-            .small_integers
-            .get_or_init(|| (0..=SMALL_INTEGER_MAX).map(value::hash_integer).collect::<FxHashSet<u32>>());
-        keys.distinct.iter().filter(|key| small.contains(key)).count() * 2 >= keys.distinct.len()
+/// Slots of [`SMALL_INTEGERS`]: a power of two, so that the lower bits choose one, and four times as many as integers.
+const SMALL_SLOTS: usize = 4_096;
+
+/// Hashes of the small integers, each in the first free slot from that of its lower bits on; 0 is none. A table, since
+/// every request with a repeated statement asks, and none could hash a thousand integers for that.
+static SMALL_INTEGERS: [u32; SMALL_SLOTS] = {
+    let mut slots = [0; SMALL_SLOTS];
+    let mut integer = 0;
+    while integer <= SMALL_INTEGER_MAX {
+        let hash = value::hash_integer(integer);
+        let mut slot = hash as usize % SMALL_SLOTS;
+        while slots[slot] != 0 {
+            slot = (slot + 1) % SMALL_SLOTS;
+        }
+        slots[slot] = hash;
+        integer += 1;
     }
+    slots
+};
+
+fn is_small(hash: u32) -> bool {
+    let from = hash as usize % SMALL_SLOTS;
+    let slots = SMALL_INTEGERS.iter().cycle().skip(from).take(SMALL_SLOTS);
+    slots.take_while(|slot| **slot != 0).any(|slot| *slot == hash)
+}
+
+/// Whether at least half of the keys are small integers.
+fn are_small(keys: &Keys<'_>) -> bool {
+    keys.distinct.iter().filter(|key| is_small(**key)).count() * 2 >= keys.distinct.len()
 }
 
 impl<'p> Match<'p> {
@@ -335,4 +351,18 @@ fn union_coverage<'m>(
         left.retain(|key| !next.column.ranks.contains_key(key));
     }
     1.0 - left.len() as f64 / keys.distinct.len().max(1) as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn small_integers_are_known_by_their_hashes() {
+        assert!((0..=SMALL_INTEGER_MAX).all(|it| is_small(value::hash_integer(it))));
+        assert!(
+            ![-1, SMALL_INTEGER_MAX + 1, i64::MAX].into_iter().any(|it| is_small(value::hash_integer(it)))
+        );
+        assert!(!is_small(value::hash_text(b"seven")));
+    }
 }

@@ -137,8 +137,11 @@ impl Origin {
     /// Whether a background worker ran it, by its tags or by what the program calls itself.
     #[must_use]
     pub fn is_background(&self) -> bool {
-        let name = || self.application_name.to_ascii_lowercase();
-        self.is_job || (!self.application_name.is_empty() && WORKERS.iter().any(|it| name().contains(it)))
+        if self.is_job || self.application_name.is_empty() {
+            return self.is_job;
+        }
+        let name = self.application_name.to_ascii_lowercase();
+        WORKERS.iter().any(|it| name.contains(it))
     }
 }
 

@@ -21,7 +21,7 @@ const BYTES: u64 = 3;
 const LIST: u64 = 4;
 
 /// Hash of an integer of any width.
-pub fn hash_integer(value: i64) -> u32 {
+pub const fn hash_integer(value: i64) -> u32 {
     narrow(hash::mix(INTEGER, value.cast_unsigned()))
 }
 
@@ -266,10 +266,10 @@ fn hash_decoded(decoder: Decoder<'_>) -> u32 {
     narrow(if shift == 0 { state } else { hash::mix(state, chunk) })
 }
 
-fn narrow(state: u64) -> u32 {
+const fn narrow(state: u64) -> u32 {
     #[expect(clippy::cast_possible_truncation, reason = "the upper half is dropped on purpose")]
     let narrow = hash::finish(state) as u32;
-    narrow.max(1)
+    if narrow == 0 { 1 } else { narrow }
 }
 
 fn integer(text: &[u8]) -> Option<i64> {

@@ -134,6 +134,7 @@ async fn run(mut aggregator: Aggregator, mut messages: mpsc::Receiver<Message>) 
                 aggregator.handle(message);
             }
             aggregator.advance();
+            aggregator.show_changed_findings();
         }));
         if handled.is_err() {
             error!("the aggregator has panicked and starts over; findings and requests are lost");
@@ -162,6 +163,8 @@ struct Aggregator {
     baselines: Baselines,
     /// What had been dropped at the last reset.
     dropped_before: f64,
+    /// Findings were taken in that the metrics don't show yet.
+    has_changed_findings: bool,
 }
 
 impl Aggregator {
@@ -181,6 +184,7 @@ impl Aggregator {
             totals: Totals::new(),
             baselines,
             dropped_before: 0.0,
+            has_changed_findings: false,
         }
     }
 
@@ -356,7 +360,14 @@ impl Aggregator {
         for finding in opened.filter(|finding| finding.state == FindingState::New) {
             self.log(&finding.worst);
         }
-        self.show_open_findings();
+        self.has_changed_findings = true;
+    }
+
+    /// Once for all requests of a batch: counting what is open takes longer than judging a small request.
+    fn show_changed_findings(&mut self) {
+        if std::mem::take(&mut self.has_changed_findings) {
+            self.show_open_findings();
+        }
     }
 
     /// Looks up what the acknowledgements say of every finding, or of some: they expire, and findings grow.
