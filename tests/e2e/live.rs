@@ -1,6 +1,6 @@
 //! The live tap and the lists of the API: filters, orders, bounds, and what nobody who listens costs.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 
 use serde_json::Value as Json;
 use support::{FakePostgres, Peer, TestProxy, backend, frontend, wait_for};
@@ -119,6 +119,33 @@ fn a_tap_ends_with_its_reader_and_their_number_is_bounded() {
         proxy.try_stream("/api/v1/tap").ok()
     });
     drop(again);
+}
+
+#[test]
+fn a_tap_that_is_switched_off_is_gone_from_api_and_pages() {
+    let fake = FakePostgres::tcp();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("pgtally.toml");
+    let write = |tap: &str| {
+        let text = format!("[relay]\nupstream = \"{}\"\n[admin]\ntap = \"{tap}\"\n", fake.address());
+        std::fs::write(&file, text).unwrap();
+    };
+    write("on");
+    let proxy = TestProxy::of_file(&file);
+    let (mut client, mut upstream) = fake.session(proxy.address());
+    let mut tap = Tap::open(&proxy, "");
+    assert!(proxy.request("GET", "/").1.contains("href=\"/tap\""));
+    write("off");
+    assert_eq!(proxy.request("POST", "/api/v1/reload").0, 200);
+    tagged(&mut client, &mut upstream, "SELECT 1 FROM x");
+    // What was open ends without another event.
+    let mut rest = String::new();
+    tap.0.read_to_string(&mut rest).unwrap();
+    assert!(!rest.contains("data:"), "{rest}");
+    let (status, body) = proxy.request("GET", "/api/v1/tap");
+    assert!(status == 403 && body.contains("admin.tap"), "{status} {body}");
+    assert_eq!(proxy.request("GET", "/tap").0, 403);
+    assert!(!proxy.request("GET", "/").1.contains("href=\"/tap\""));
 }
 
 #[test]

@@ -5,19 +5,25 @@ import assert from "node:assert/strict";
 
 import { check, until } from "./check.mjs";
 
-const SOCKET = `pgtally-test-${process.pid}`;
-const tmux = (...args) => execFileSync("tmux", ["-L", SOCKET, "-f", "/dev/null", ...args], { encoding: "utf8" });
+let screens = 0;
 
 /** A terminal with `top` in it. */
 class Screen {
   constructor(pgtally, admin, width, height) {
     const command = `${pgtally} top --url ${admin}; echo ended with $?; sleep 60`;
-    tmux("new-session", "-d", "-x", String(width), "-y", String(height), command);
+    // A server that is just ending takes no new session.
+    screens += 1;
+    this.socket = `pgtally-test-${process.pid}-${screens}`;
+    this.tmux("new-session", "-d", "-x", String(width), "-y", String(height), command);
   }
 
-  press(...keys) { tmux("send-keys", ...keys); }
-  text() { return tmux("capture-pane", "-p"); }
-  resize(width, height) { tmux("resize-window", "-x", String(width), "-y", String(height)); }
+  tmux(...args) {
+    return execFileSync("tmux", ["-L", this.socket, "-f", "/dev/null", ...args], { encoding: "utf8" });
+  }
+
+  press(...keys) { this.tmux("send-keys", ...keys); }
+  text() { return this.tmux("capture-pane", "-p"); }
+  resize(width, height) { this.tmux("resize-window", "-x", String(width), "-y", String(height)); }
   async shows(pattern) {
     try {
       await until(String(pattern), () => pattern.test(this.text()));
@@ -25,7 +31,7 @@ class Screen {
       throw new Error(`${error.message}:\n${this.text()}`);
     }
   }
-  close() { tmux("kill-server"); }
+  close() { this.tmux("kill-server"); }
 }
 
 export async function testTerminal(pgtally, demo) {
@@ -63,6 +69,36 @@ export async function testTerminal(pgtally, demo) {
       await screen.shows(/WHAT[^]*(N\+1|slow|chatty)/);
       screen.resize(200, 50);
       await screen.shows(/q quit/);
+      screen.press("q");
+      await screen.shows(/ended with 0/);
+    } finally {
+      screen.close();
+    }
+  });
+
+  await check("top: the live tap with filter, inspection and pause, in small terminals too", async () => {
+    const screen = new Screen(pgtally, demo.admin, 140, 30);
+    const visit = () => fetch(`${new URL(demo.application).origin}/work-items`).then((answer) => answer.text());
+    try {
+      await screen.shows(/N\+1.*×\d+/);
+      screen.press("5");
+      await screen.shows(/waiting for statements/);
+      await until("marked statements", async () => { await visit(); return /×\d+ N\+1 +GET \/work-items/.test(screen.text()); });
+      screen.press("f");
+      screen.press("-l", "op:select n+1");
+      screen.press("Enter");
+      await until("only the loop", async () => {
+        await visit();
+        const lines = screen.text().split("\n").filter((line) => line.includes("GET /work-items"));
+        return lines.length > 0 && lines.every((line) => /×\d+ N\+1/.test(line));
+      });
+      screen.press("p");
+      await screen.shows(/paused/);
+      screen.press("Enter");
+      await screen.shows(/statement: SELECT/);
+      screen.press("q");
+      screen.resize(20, 5);
+      await screen.shows(/SENT/);
       screen.press("q");
       await screen.shows(/ended with 0/);
     } finally {

@@ -89,6 +89,8 @@ pub struct Config {
     pub admin: Option<SocketAddr>,
     /// Bearer token of the admin listener.
     pub admin_token: Option<Secret>,
+    /// Whether the live tap may be listened to.
+    pub has_tap: bool,
     /// How statements are assigned to requests.
     pub observer: ObserverSettings,
     /// Thresholds of the rules.
@@ -298,6 +300,7 @@ impl Config {
             auth: security::auth_settings(layers),
             admin: layers.or("admin.listen", DEFAULT_ADMIN, admin_address),
             admin_token: layers.secret("admin.token", token),
+            has_tap: layers.or("admin.tap", "on", switch),
             observer: observer_settings(layers),
             findings: findings::finding_settings(layers),
             baselines: baselines::baseline_settings(layers),

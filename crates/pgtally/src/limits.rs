@@ -77,9 +77,9 @@ pub(crate) const TOTALS_ROUTES_MAX: usize = 500;
 pub(crate) const TAP_LISTENERS_MAX: usize = 16;
 /// Batches of events that wait for one listener; a reader half a minute behind is told what it has lost.
 pub(crate) const TAP_BATCHES_MAX: usize = 256;
-/// Events of one batch (a tenth of a second of one worker) for one listener. Nobody reads 2,500 lines per second, and
-/// writing them would cost more than relaying the statements.
-pub(crate) const TAP_EVENTS_MAX: usize = 250;
+/// Events of one batch (a tenth of a second of one worker) for one listener. Nobody reads 1,000 lines per second, and
+/// writing more would cost a tenth of what relaying the statements does; a filter makes room for what is looked for.
+pub(crate) const TAP_EVENTS_MAX: usize = 100;
 /// Bytes of a statement's text in an event; the fingerprint leads to all of it.
 pub(crate) const TAP_TEXT_BYTES_MAX: usize = 2_000;
 /// Pairs of request and shape whose repeats are counted for listeners, before the count starts over.

@@ -1,8 +1,9 @@
-//! `pgtally top`: findings, routes, statements and sessions of a running pgtally, in a terminal.
+//! `pgtally top`: findings, routes, statements, sessions and the live tap of a running pgtally, in a terminal.
 //!
 //! [`Model`] is pure: keys and answers in, and what is to be done. `screen.rs` draws it, `rows.rs` makes rows of
 //! answers. Here are the terminal and the thread that asks, so that a slow answer never holds a key.
 
+mod live;
 mod model;
 mod rows;
 mod screen;
@@ -20,6 +21,7 @@ use ratatui::DefaultTerminal;
 use ratatui::crossterm::event::{self, Event, KeyEventKind};
 use serde_json::Value;
 
+use self::live::Follower;
 use self::model::{Action, Model, Query};
 use crate::client::{AdminArgs, Client};
 use crate::filter::{Filter, HELP};
@@ -58,12 +60,13 @@ pub(crate) fn run(args: &TopArgs) -> ExitCode {
     }
     let client = Client::new(&args.admin);
     let mut model = Model::new(client.url(), filter);
+    let follower = Follower::new(client.clone());
     let (asks, questions) = channel();
     let (replies, answers) = channel();
     thread::spawn(move || ask(&client, &questions, &replies));
     // Puts the terminal back in every case, a panic too.
     let shown = ratatui::try_init().and_then(|mut terminal| {
-        let shown = show(&mut terminal, &mut model, &asks, &answers);
+        let shown = show(&mut terminal, &mut model, &asks, &answers, &follower);
         ratatui::try_restore()?;
         shown
     });
@@ -87,7 +90,8 @@ fn ask(client: &Client, questions: &Receiver<Query>, replies: &Sender<Answer>) {
         }
         // Only the last of several counts.
         query = questions.try_iter().last().or(query);
-        let Some(query) = query.clone().filter(|query| !query.is_paused) else { continue };
+        let is_asked = |query: &Query| !query.is_paused && query.followed().is_none();
+        let Some(query) = query.clone().filter(is_asked) else { continue };
         let result = client.get(query.path, &query.pairs()).map_err(|error| with_causes(&error));
         if replies.send(Answer { query, result }).is_err() {
             return;
@@ -101,6 +105,7 @@ fn show(
     model: &mut Model,
     asks: &Sender<Query>,
     answers: &Receiver<Answer>,
+    follower: &Follower,
 ) -> io::Result<()> {
     let mut asked = None;
     let mut is_stale = true;
@@ -108,6 +113,10 @@ fn show(
         let query = model.query();
         if asked.as_ref() != Some(&query) {
             asked = Some(query.clone());
+            match query.followed() {
+                Some(filter) if !query.is_paused => follower.follow(filter),
+                _ => drop(follower.stop()),
+            }
             let _ = asks.send(query);
         }
         if std::mem::take(&mut is_stale) {
@@ -123,6 +132,11 @@ fn show(
                 },
                 _ => {}
             }
+            is_stale = true;
+        }
+        let news = follower.news();
+        if !news.is_empty() {
+            model.take_live(news);
             is_stale = true;
         }
         for answer in answers.try_iter() {

@@ -1,17 +1,23 @@
 //! Handlers of the API's lists, and of the live tap.
 
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
 use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use futures_core::Stream;
 use pgtally_fingerprint::Fingerprint;
 use serde::Deserialize;
 
 use super::{AdminState, answer, failure};
 use crate::filter::{Filter, FilterError};
 use crate::limits::ROWS_MAX;
+use crate::live::Live;
 use crate::lookups::{Listing, Order};
+use crate::tap::TapStream;
 
 /// What callers may say about a list.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -110,6 +116,21 @@ pub(super) struct TapQuery {
     all: bool,
 }
 
+/// A listener's stream, which ends when a reload switches the tap off: with its next event, or heartbeat.
+struct WhileOn {
+    stream: TapStream,
+    live: Live,
+}
+
+impl Stream for WhileOn {
+    type Item = <TapStream as Stream>::Item;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let next = Pin::new(&mut self.stream).poll_next(context);
+        if next.is_ready() && !self.live.borrow().has_tap { Poll::Ready(None) } else { next }
+    }
+}
+
 pub(super) async fn tap(
     State(state): State<AdminState>,
     asked: Result<Query<TapQuery>, QueryRejection>,
@@ -118,12 +139,16 @@ pub(super) async fn tap(
         Ok(Query(query)) => query,
         Err(rejection) => return failure(StatusCode::BAD_REQUEST, &rejection.body_text()),
     };
+    if !state.live.borrow().has_tap {
+        return failure(StatusCode::FORBIDDEN, "the live tap is switched off: admin.tap");
+    }
     let filter = match Filter::parse(&query.filter) {
         Ok(filter) => filter,
         Err(error) => return failure(StatusCode::BAD_REQUEST, &error.to_string()),
     };
     match state.asker.tap(filter, query.all).await {
         Some(Some(stream)) => {
+            let stream = WhileOn { stream, live: state.live.clone() };
             ([(header::CONTENT_TYPE, "text/event-stream")], Body::from_stream(stream)).into_response()
         }
         Some(None) => failure(StatusCode::SERVICE_UNAVAILABLE, "too many are listening to the tap already"),

@@ -92,7 +92,7 @@ impl Aggregator {
         let subject = Subject {
             texts: texts.iter().map(|text| &**text).chain([&**request.route(), &**request.key()]).collect(),
             routes: vec![request.route()],
-            operations: kinds.chain(words.iter().map(String::as_str)).collect(),
+            operations: kinds.chain(words.iter().map(AsRef::as_ref)).collect(),
             duration_ns: Some(request.ended().since(request.started())),
             count: Some(request.queries()),
             rows: Some(summaries.iter().map(|it| it.rows).sum()),

@@ -1,5 +1,6 @@
 //! Shows tapped statements to those who listen: text, marks, filter, and one piece of JSON for all of them.
 
+use std::borrow::Cow;
 use std::io::Write;
 use std::sync::Arc;
 
@@ -47,12 +48,20 @@ impl Taps {
         around.metrics.dropped_because("tap", batch.dropped);
         let n_plus_ones = n_plus_ones(around.findings);
         let mut chunks: Vec<Chunk> = self.listeners.iter().map(|_| Chunk::default()).collect();
+        let wants_all = self.listeners.iter().any(|listener| listener.wants_all);
+        let mut unseen = 0;
         for tapped in &batch.statements {
             let repeat = self.count(tapped);
+            // In a flood nobody has room: then not even filters are asked, which cost more than all the rest.
+            if chunks.iter().all(Chunk::is_full) {
+                unseen += u64::from(tapped.is_counted || wants_all);
+                continue;
+            }
             self.show_one(tapped, repeat, &n_plus_ones, around, &mut chunks);
         }
+        around.metrics.dropped_because("tap", unseen);
         for (listener, chunk) in self.listeners.iter_mut().zip(chunks) {
-            let lost = listener.send(chunk, batch.dropped);
+            let lost = listener.send(chunk, batch.dropped + unseen);
             around.metrics.dropped_because("tap", lost);
         }
     }
@@ -78,7 +87,7 @@ impl Taps {
         chunks: &mut [Chunk],
     ) {
         let text = around.shapes.text(tapped.fingerprint);
-        let first_word = text.as_deref().map(first_word).unwrap_or_default();
+        let first_word = text.as_deref().map_or(Cow::Borrowed(""), first_word);
         let fingerprint = tapped.fingerprint.to_string();
         let error = tapped.error.map(|sqlstate| sqlstate.escape_ascii().to_string());
         let duration_ns = tapped.server_ns.saturating_add(tapped.transfer_ns);
@@ -149,8 +158,12 @@ struct Chunk {
 }
 
 impl Chunk {
+    fn is_full(&self) -> bool {
+        self.events >= TAP_EVENTS_MAX as u64
+    }
+
     fn add(&mut self, json: &[u8]) {
-        if self.events >= TAP_EVENTS_MAX as u64 {
+        if self.is_full() {
             self.dropped += 1;
             return;
         }
@@ -191,15 +204,29 @@ pub(super) fn n_plus_ones(findings: &FindingStore) -> FxHashSet<(Arc<str>, Finge
         .collect()
 }
 
+/// First words of almost all statements, and the names people look for them by.
+const FIRST_WORDS: [(&str, &str); 12] = [
+    ("select", "select"),
+    ("insert", "insert"),
+    ("update", "update"),
+    ("delete", "delete"),
+    ("with", "with"),
+    ("begin", "begin"),
+    ("commit", "commit"),
+    ("rollback", "rollback"),
+    ("set", "set"),
+    ("abort", "rollback"),
+    ("end", "commit"),
+    ("start", "begin"),
+];
+
 /// The first word of a statement in lower case, by the name people look for.
-pub(super) fn first_word(text: &str) -> String {
+pub(super) fn first_word(text: &str) -> Cow<'static, str> {
     let end = text.find(|character: char| !character.is_ascii_alphabetic()).unwrap_or(text.len());
-    let word = text.get(..end).unwrap_or_default().to_ascii_lowercase();
-    match word.as_str() {
-        "abort" => "rollback".into(),
-        "end" => "commit".into(),
-        "start" => "begin".into(),
-        _ => word,
+    let word = text.get(..end).unwrap_or_default();
+    match FIRST_WORDS.iter().find(|(known, _)| known.eq_ignore_ascii_case(word)) {
+        Some((_, name)) => Cow::Borrowed(name),
+        None => Cow::Owned(word.to_ascii_lowercase()),
     }
 }
 

@@ -1,9 +1,12 @@
 //! What `top` shows and what keys do, without a terminal.
 
+use std::collections::VecDeque;
+
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use serde_json::Value;
 
-use super::rows::{Row, rows};
+use super::live::Told;
+use super::rows::{Row, rows, tapped};
 use crate::filter::{Filter, has};
 
 /// One list.
@@ -13,10 +16,13 @@ pub(super) enum View {
     Routes,
     Statements,
     Sessions,
+    /// Statements as they end.
+    Tap,
 }
 
 impl View {
-    pub(super) const ALL: [Self; 4] = [Self::Findings, Self::Routes, Self::Statements, Self::Sessions];
+    pub(super) const ALL: [Self; 5] =
+        [Self::Findings, Self::Routes, Self::Statements, Self::Sessions, Self::Tap];
 
     /// Name in the API, and of the list in its answers.
     pub(super) const fn name(self) -> &'static str {
@@ -25,6 +31,7 @@ impl View {
             Self::Routes => "routes",
             Self::Statements => "statements",
             Self::Sessions => "sessions",
+            Self::Tap => "tap",
         }
     }
 
@@ -34,9 +41,15 @@ impl View {
             Self::Findings | Self::Sessions => &[""],
             Self::Routes => &["queries", "requests", "total", "duration", "similar", "errors"],
             Self::Statements => &["total", "calls", "mean", "p95", "rows", "errors"],
+            Self::Tap => &["", BY_DURATION],
         }
     }
 }
+
+/// Order of the live stream: the slowest first instead of the latest.
+const BY_DURATION: &str = "duration";
+/// Statements of the live stream that are kept.
+const LIVE_MAX: usize = 1_000;
 
 /// What is to be asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,6 +61,11 @@ pub(super) struct Query {
 }
 
 impl Query {
+    /// The filter of what is to be followed, where this is the live stream.
+    pub(super) fn followed(&self) -> Option<&str> {
+        (self.path == View::Tap.name()).then_some(self.filter.as_str())
+    }
+
     pub(super) fn pairs(&self) -> Vec<(&str, &str)> {
         let order = (!self.order.is_empty()).then_some(("sort", self.order));
         [("filter", &*self.filter), ("limit", "500")].into_iter().chain(order).collect()
@@ -93,6 +111,8 @@ pub(super) struct Model {
     order: usize,
     all: Vec<Row>,
     answer: Value,
+    /// Statements of the live stream, latest first.
+    live: VecDeque<Value>,
 }
 
 impl Model {
@@ -110,6 +130,7 @@ impl Model {
             order: 0,
             all: Vec::new(),
             answer: Value::Null,
+            live: VecDeque::new(),
         }
     }
 
@@ -126,7 +147,8 @@ impl Model {
             path: self.view.name(),
             is_paused: self.is_paused,
             filter: self.filter.clone(),
-            order: self.order(),
+            // The stream comes as it comes.
+            order: if self.view == View::Tap { "" } else { self.order() },
         }
     }
 
@@ -151,11 +173,40 @@ impl Model {
         }
     }
 
+    /// Takes in what the live stream has told.
+    pub(super) fn take_live(&mut self, news: Vec<Told>) {
+        if self.view != View::Tap || self.is_paused {
+            return;
+        }
+        let row = self.row().map(|row| row.cells.clone());
+        let is_held = self.selected > 0 || matches!(self.mode, Mode::Detail { .. });
+        self.message.clear();
+        for told in news {
+            match told {
+                Told::Dropped(dropped) => {
+                    self.message = format!("{dropped} statements not shown: too many at once, filter");
+                }
+                Told::Problem(problem) => self.message = problem,
+                Told::Statement(statement) => self.live.push_front(statement),
+            }
+        }
+        self.live.truncate(LIVE_MAX);
+        self.all = self.live.iter().map(tapped).collect();
+        // Whoever looks at a row keeps it; at the head of the list the newest is shown.
+        let held =
+            row.filter(|_| is_held).and_then(|cells| self.rows().iter().position(|it| it.cells == cells));
+        self.select(held.unwrap_or(self.selected));
+    }
+
     /// The rows that the search lets through.
     pub(super) fn rows(&self) -> Vec<&Row> {
         let wanted = self.search.to_lowercase();
         let fits = |row: &&Row| wanted.is_empty() || row.cells.iter().any(|cell| has(cell, &wanted));
-        self.all.iter().filter(fits).collect()
+        let mut rows: Vec<&Row> = self.all.iter().filter(fits).collect();
+        if self.view == View::Tap && self.order() == BY_DURATION {
+            rows.sort_by(|one, two| two.duration_ms.total_cmp(&one.duration_ms));
+        }
+        rows
     }
 
     pub(super) fn row(&self) -> Option<&Row> {
@@ -205,7 +256,8 @@ impl Model {
             KeyCode::Char('a') => self.change_view(View::Statements),
             KeyCode::Tab | KeyCode::Right | KeyCode::Char('l') => self.step_view(1),
             KeyCode::BackTab | KeyCode::Left | KeyCode::Char('h') => self.step_view(View::ALL.len() - 1),
-            KeyCode::Char(digit @ '1'..='4') => {
+            KeyCode::Char('t') => self.change_view(View::Tap),
+            KeyCode::Char(digit @ '1'..='5') => {
                 let index = digit as usize - '1' as usize;
                 if let Some(view) = View::ALL.get(index) {
                     self.change_view(*view);
@@ -213,7 +265,7 @@ impl Model {
             }
             KeyCode::Char('c') => return self.copy(),
             KeyCode::Char('w') => {
-                return Action::Export(serde_json::to_string_pretty(&self.answer).unwrap_or_default());
+                return Action::Export(self.shown());
             }
             KeyCode::Esc => {
                 self.search.clear();
@@ -223,6 +275,15 @@ impl Model {
             _ => {}
         }
         Action::None
+    }
+
+    /// What is shown, as JSON.
+    fn shown(&self) -> String {
+        let text = match self.view {
+            View::Tap => serde_json::to_string_pretty(&self.live),
+            _ => serde_json::to_string_pretty(&self.answer),
+        };
+        text.unwrap_or_default()
     }
 
     fn press_in_detail(&mut self, key: KeyCode, scroll: u16) -> Action {
@@ -293,7 +354,8 @@ impl Model {
             self.view = view;
             (self.order, self.selected) = (0, 0);
             (self.all, self.answer) = (Vec::new(), Value::Null);
-            self.message = "asking …".into();
+            self.live.clear();
+            self.message = if view == View::Tap { String::new() } else { "asking …".into() };
         }
     }
 }

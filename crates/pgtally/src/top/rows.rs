@@ -9,9 +9,11 @@ use crate::web::text::{milliseconds, moment, number, short, visible};
 const CELL_CHARS: usize = 300;
 
 /// One line of a list.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct Row {
     pub(super) cells: Vec<String>,
+    /// Of a statement that has ended.
+    pub(super) duration_ms: f64,
     /// How bad it is, for colours: `critical`, `warning`, or nothing.
     pub(super) severity: &'static str,
     /// All that is known, name by name.
@@ -57,6 +59,15 @@ pub(super) const fn columns(view: View) -> &'static [(&'static str, u16)] {
             ("Q", 5),
             ("WORKS FOR", 0),
         ],
+        View::Tap => &[
+            ("SENT", 12),
+            ("TOOK", 8),
+            ("ROWS", 6),
+            ("MARKS", 14),
+            ("ROUTE", 24),
+            ("SESSION", 8),
+            ("STATEMENT", 0),
+        ],
     }
 }
 
@@ -64,6 +75,11 @@ pub(super) const fn columns(view: View) -> &'static [(&'static str, u16)] {
 pub(super) fn rows(view: View, answer: &Value) -> Vec<Row> {
     let list = answer.get(view.name()).and_then(Value::as_array);
     list.into_iter().flatten().map(|it| row(view, it)).collect()
+}
+
+/// A statement of the live stream.
+pub(super) fn tapped(it: &Value) -> Row {
+    row(View::Tap, it)
 }
 
 fn row(view: View, it: &Value) -> Row {
@@ -114,8 +130,23 @@ fn row(view: View, it: &Value) -> Row {
             count("queries"),
             text("route"),
         ],
+        View::Tap => vec![
+            text("at").get(11..23).unwrap_or_default().to_owned(),
+            milliseconds(float("duration_ms")),
+            count("rows"),
+            marks(it),
+            text("route"),
+            count("session"),
+            text("statement"),
+        ],
     };
-    Row { cells, severity: severity(it), detail: detail(it), copy: copied(it) }
+    Row {
+        cells,
+        duration_ms: float("duration_ms"),
+        severity: severity(it),
+        detail: detail(it),
+        copy: copied(it),
+    }
 }
 
 /// What users call a finding.
@@ -130,11 +161,23 @@ fn what(it: &Value) -> String {
     if text("state") == "acked" { format!("({name})") } else { name }
 }
 
+/// What is to be said about a statement that has ended.
+fn marks(it: &Value) -> String {
+    let is = |name: &str| it.get(name).and_then(Value::as_bool).unwrap_or_default();
+    let repeat = it.get("repeat").and_then(Value::as_u64).unwrap_or_default();
+    let error = it.get("error").and_then(Value::as_str).map(|sqlstate| short(sqlstate, 5));
+    let repeat = (repeat > 1).then(|| format!("×{repeat}"));
+    let flags = [("n_plus_one", "N+1"), ("slow", "slow")];
+    let flags = flags.into_iter().filter(|(name, _)| is(name)).map(|(_, mark)| mark.to_owned());
+    error.into_iter().chain(repeat).chain(flags).collect::<Vec<_>>().join(" ")
+}
+
 fn severity(it: &Value) -> &'static str {
     let is = |name: &str| it.get(name).and_then(Value::as_bool).unwrap_or_default();
     match it.get("severity").and_then(Value::as_str) {
         Some("critical") => "critical",
         Some("warning") => "warning",
+        _ if it.get("error").is_some_and(Value::is_string) => "critical",
         _ if is("n_plus_one") || is("slow") => "warning",
         _ => "",
     }

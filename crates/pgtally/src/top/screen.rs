@@ -10,8 +10,9 @@ use super::model::{Mode, Model, View};
 use super::rows::{Row, columns};
 
 /// Lines of the help.
-const HELP: [&str; 16] = [
-    "1-4 Tab ←→   findings, routes, statements, sessions",
+const HELP: [&str; 17] = [
+    "1-5 Tab ←→   findings, routes, statements, sessions, tap",
+    "t            the live tap: statements as they end",
     "j k ↓ ↑      next, previous row",
     "Ctrl+d u     half a page down, up",
     "g G          first, last row",
@@ -114,6 +115,8 @@ fn empty(model: &Model) -> &'static str {
         View::Routes => "no request has ended yet",
         View::Statements => "no statement has passed yet: point the application at pgtally",
         View::Sessions => "no session is being relayed",
+        View::Tap if model.is_paused => "paused; p goes on",
+        View::Tap => "waiting for statements: they appear here as they end",
     }
 }
 

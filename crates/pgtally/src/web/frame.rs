@@ -33,6 +33,7 @@ pub(super) struct Frame {
     /// Whether nothing was dropped.
     pub(super) complete: bool,
     pub(super) has_login: bool,
+    pub(super) has_tap: bool,
     /// Rows of the whole list.
     pub(super) total: usize,
     /// What else the list was asked for.
@@ -53,6 +54,7 @@ impl Frame {
             order: "",
             complete: true,
             has_login: state.live.borrow().admin_token.is_some(),
+            has_tap: state.live.borrow().has_tap,
             total: 0,
             extra: Vec::new(),
             offset: 0,
@@ -91,7 +93,8 @@ impl Frame {
     }
 
     pub(super) fn pages(&self) -> Vec<(&'static str, &'static str, bool)> {
-        PAGES.iter().map(|(path, name)| (*path, *name, *name == self.page)).collect()
+        let shown = PAGES.iter().filter(|(path, _)| self.has_tap || *path != "/tap");
+        shown.map(|(path, name)| (*path, *name, *name == self.page)).collect()
     }
 
     pub(super) fn version(&self) -> &'static str {

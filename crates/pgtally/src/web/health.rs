@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 use askama::Template;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Json, Response};
 use serde::{Deserialize, Serialize};
 
 use super::findings::NAME_CHARS;
 use super::frame::Frame;
 use super::text::{bytes, href, milliseconds, moment, number, request_href, short, visible};
-use super::{Asked, page};
+use super::{Asked, page, problem};
 use crate::admin::AdminState;
 use crate::api::SCHEMA_VERSION;
 use crate::filter::Filter;
@@ -282,6 +283,10 @@ pub(super) async fn tap(
     State(state): State<AdminState>,
     query: Result<Query<TapQuery>, QueryRejection>,
 ) -> Response {
+    if !state.live.borrow().has_tap {
+        let words = "The live tap is switched off by admin.tap.";
+        return problem(&state, StatusCode::FORBIDDEN, "Switched off", words);
+    }
     let (filter, all) = query.map(|Query(it)| (it.filter, it.all)).unwrap_or_default();
     let wants_all = all.as_deref() == Some("true");
     let problem = Filter::parse(&filter).err().map(|error| error.to_string());

@@ -4,6 +4,7 @@ use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use serde_json::json;
 
 use super::*;
+use crate::top::live::Told;
 use crate::top::model::Action;
 
 fn model() -> Model {
@@ -102,8 +103,46 @@ fn views_have_their_orders_and_late_answers_are_dropped() {
     assert!(model.rows().is_empty());
     model.take(&model.query(), Err("nobody is there".into()));
     assert!(screen(&model, 80, 10).contains("nobody is there"));
-    press(&mut model, "\t\t");
+    press(&mut model, "\t\t\t");
     assert_eq!(model.view, View::Findings);
     press(&mut model, "p");
     assert!(model.query().is_paused);
+}
+
+#[test]
+fn the_live_stream_follows_pauses_and_keeps_the_row_that_is_looked_at() {
+    let mut model = model();
+    let statement = |number: u32, text: &str| {
+        Told::Statement(json!({
+            "at": format!("2026-01-31T12:34:56.{number:03}Z"), "duration_ms": f64::from(number % 10), "rows": 1,
+            "route": "GET /orders", "session": 3, "statement": text, "repeat": number, "n_plus_one": number == 2
+        }))
+    };
+    press(&mut model, "t");
+    assert_eq!(model.query().followed(), Some(""));
+    model.take_live(vec![statement(1, "SELECT 1"), statement(2, "SELECT \u{1b}[2J"), Told::Dropped(7)]);
+    let shown = screen(&model, 140, 10);
+    for text in ["12:34:56.002", "×2 N+1", "⟦U+001B⟧[2J", "7 statements not shown"] {
+        assert!(shown.contains(text), "{text} is not in\n{shown}");
+    }
+    assert!(model.row().unwrap().cells.contains(&"SELECT ⟦U+001B⟧[2J".to_owned()));
+    press(&mut model, "j\n");
+    model.take_live((3..2_000).map(|number| statement(number, "SELECT 2")).collect());
+    assert_eq!(model.rows().len(), 1_000);
+    press(&mut model, "qg");
+    model.take_live(vec![statement(1, "SELECT 3"), statement(9, "SELECT 9")]);
+    assert!(model.row().unwrap().cells.contains(&"SELECT 9".to_owned()));
+    press(&mut model, "j\n");
+    model.take_live(vec![statement(4, "SELECT 4")]);
+    assert!(model.row().unwrap().cells.contains(&"SELECT 3".to_owned()));
+    press(&mut model, "q/SELECT 9\ns");
+    assert_eq!(model.rows().len(), 1);
+    assert_eq!(model.query().followed(), Some(""), "an order is no other stream");
+    let Action::Export(json) = press(&mut model, "w") else { panic!("no export") };
+    assert!(json.contains("SELECT 4"));
+    press(&mut model, "\u{1b}p");
+    model.take_live(vec![statement(5, "SELECT 5")]);
+    assert!(!screen(&model, 140, 30).contains("SELECT 5"));
+    press(&mut model, "1t");
+    assert!(model.rows().is_empty() && screen(&model, 60, 6).contains("paused"));
 }
