@@ -3,7 +3,8 @@
 //! `definitions.rs`: what statements read and write, triggers and keys and functions included. `checker.rs`: writers by
 //! every route (`routes.rs`) and readers at once, whose history (`history.rs`) has to satisfy the promise, while a
 //! nemesis (`nemesis.rs`) ends backends and holds back answers. `safety.rs`: users and
-//! settings. `scripts.rs`: generated scripts, on two servers that must agree (`twin.rs`).
+//! settings. `scripts.rs`: generated scripts, on two servers that must agree (`twin.rs`). `seeded.rs`: mistakes on purpose,
+//! each of which the checker finds. `trouble.rs`: servers that go away, keys without end.
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -18,6 +19,7 @@ mod safety;
 mod scripts;
 mod seeded;
 mod serving;
+mod trouble;
 mod twin;
 
 use pgtally::Address;

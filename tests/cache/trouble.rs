@@ -1,0 +1,207 @@
+//! Trouble on purpose around the cache: servers that are replaced, clients that leave in the middle of a commit, definitions
+//! made by text that nobody reads, keys without end, a store at its limit.
+
+use pgtally_cache::Fault;
+use pgtally_throwaway::Throwaway;
+use support::{TestProxy, frontend, wait_for};
+
+use crate::checker::{proxy, server};
+use crate::client::Client;
+use crate::{address, execute, session};
+
+const REGISTER: &str = "SELECT max(version) FROM registers WHERE id = 1 /* pgtally:cache ttl=60s */";
+const ACCOUNTS: &str = "SELECT sum(balance) FROM accounts /* pgtally:cache ttl=60s */";
+
+/// A server with registers and a proxy with a cache.
+struct World {
+    server: Throwaway,
+    proxy: TestProxy,
+}
+
+impl World {
+    fn new(settings: &[(&'static str, &str)]) -> Self {
+        let server = server();
+        let proxy = proxy(&address(&server), settings, Fault::None);
+        Self { server, proxy }
+    }
+
+    fn client(&self) -> Client {
+        Client::connect(self.proxy.address(), "postgres", "client").expect("a session")
+    }
+
+    fn hits(&self) -> f64 {
+        self.proxy.metric_sum("pgtally_cache_lookups_total", "result=\"hit\"")
+    }
+
+    /// Whether the next answer to `text` comes from the cache.
+    fn is_hit(&self, client: &mut Client, text: &str) -> bool {
+        let before = self.hits();
+        client.query(text).expect("an answer");
+        self.hits() > before
+    }
+
+    fn warm(&self, client: &mut Client, text: &str) {
+        wait_for("an answer from the cache", || self.is_hit(client, text).then_some(()));
+    }
+}
+
+fn number(client: &mut Client, text: &str) -> i64 {
+    client.query(text).expect("an answer").number().expect("a number")
+}
+
+#[test]
+fn a_client_that_leaves_while_it_commits_leaves_a_doubt_until_its_backend_is_gone() {
+    // The time alone would take an hour.
+    let world = World::new(&[("cache.ambiguous_hold", "1h")]);
+    let mut reader = world.client();
+    world.warm(&mut reader, REGISTER);
+    // The commit waits for a lock that a direct session holds.
+    let mut holder = session(&address(&world.server), "postgres");
+    execute(&mut holder, "BEGIN; UPDATE items SET version = version WHERE id = 1");
+    let mut writer = world.client();
+    writer.send(&frontend::query("UPDATE items SET version = 7 WHERE id = 1")).expect("sent");
+    let waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted";
+    wait_for("the write at the server", || (number(&mut world.client(), waiting) == 1).then_some(()));
+    drop(writer);
+    let doubts = || world.proxy.metric_sum("pgtally_cache_invalidations_total", "cause=\"ambiguous_commit\"");
+    wait_for("the doubt", || (doubts() > 0.0).then_some(()));
+    // Its backend does not notice, and is still about to write: nothing of these tables is served.
+    for _ in 0..20 {
+        assert!(!world.is_hit(&mut reader, REGISTER));
+    }
+    assert_eq!(number(&mut reader, REGISTER), 0);
+    execute(&mut holder, "COMMIT");
+    wait_for("the write", || (number(&mut reader, REGISTER) == 7).then_some(()));
+    world.warm(&mut reader, REGISTER);
+    assert_eq!(number(&mut reader, REGISTER), 7);
+}
+
+#[test]
+fn text_that_nobody_reads_may_define_and_is_noticed() {
+    let world = World::new(&[]);
+    let (mut reader, mut writer) = (world.client(), world.client());
+    world.warm(&mut reader, ACCOUNTS);
+    // A trigger that no statement's tree shows: from now on writes to sources change accounts.
+    let body = "BEGIN UPDATE accounts SET balance = NEW.version WHERE id = 0; RETURN NULL; END";
+    let define = format!(
+        "DO $do$ BEGIN EXECUTE 'CRE' || 'ATE FUNCTION pay() RETURNS trigger LANGUAGE plpgsql AS $f$ {body} $f$'; \
+         EXECUTE 'CREATE TRIGGER pay AFTER UPDATE ON sources FOR EACH ROW EXECUTE FUNCTION pay()'; END $do$"
+    );
+    writer.query(&define).expect("an answer");
+    world.warm(&mut reader, ACCOUNTS);
+    for version in 1..20 {
+        writer.query(&format!("UPDATE sources SET version = {version} WHERE id = 1")).expect("an answer");
+        assert_eq!(number(&mut reader, ACCOUNTS), 900 + version);
+        assert_eq!(number(&mut reader, ACCOUNTS), 900 + version);
+    }
+}
+
+#[test]
+fn locks_tell_what_dynamic_sql_has_written() {
+    let world = World::new(&[("cache.ask_locks", "on")]);
+    let (mut reader, mut writer) = (world.client(), world.client());
+    world.warm(&mut reader, ACCOUNTS);
+    world.warm(&mut reader, REGISTER);
+    let write = |writer: &mut Client, texts: &[&str]| {
+        for text in texts {
+            let answer = writer.query(text).expect("an answer");
+            assert!(answer.error.is_none(), "{text}: {:?}", answer.error);
+        }
+    };
+    let block = "DO $$ BEGIN EXECUTE 'UPDATE items SET version = 3 WHERE id = 1'; END $$";
+    write(&mut writer, &["BEGIN", block, "COMMIT"]);
+    assert!(world.is_hit(&mut reader, ACCOUNTS), "another table than those that were locked");
+    assert_eq!(number(&mut reader, REGISTER), 3);
+    // Without a transaction of its own there is no moment to ask at.
+    write(&mut writer, &[&block.replace('3', "4")]);
+    assert!(!world.is_hit(&mut reader, ACCOUNTS));
+    assert_eq!(number(&mut reader, REGISTER), 4);
+}
+
+#[test]
+fn a_prepared_transaction_is_what_it_has_written_whoever_commits_it() {
+    let world = World::new(&[]);
+    let (mut reader, mut writer, mut other) = (world.client(), world.client(), world.client());
+    world.warm(&mut reader, ACCOUNTS);
+    world.warm(&mut reader, REGISTER);
+    for text in ["BEGIN", "UPDATE items SET version = 5 WHERE id = 1", "PREPARE TRANSACTION 'p'"] {
+        writer.query(text).expect("an answer");
+    }
+    assert!(world.is_hit(&mut reader, REGISTER), "nothing is committed");
+    other.query("COMMIT PREPARED 'p'").expect("an answer");
+    assert_eq!(number(&mut reader, REGISTER), 5);
+    assert!(world.is_hit(&mut reader, ACCOUNTS), "another table");
+}
+
+#[test]
+fn another_server_behind_the_proxy_gets_questions_of_its_own() {
+    let (mut first, second) = (server(), server());
+    execute(&mut session(&address(&second), "postgres"), "UPDATE accounts SET balance = 5 WHERE id = 0");
+    let both = format!("{},{}", address(&first), address(&second));
+    let proxy = proxy(&address(&first), &[("relay.upstream", &both)], Fault::None);
+    let connect = || Client::connect(proxy.address(), "postgres", "client").ok();
+    let mut client = wait_for("a session", connect);
+    let hits = || proxy.metric_sum("pgtally_cache_lookups_total", "result=\"hit\"");
+    wait_for("an answer from the cache", || {
+        assert_eq!(number(&mut client, ACCOUNTS), 1_000);
+        (hits() > 0.0).then_some(())
+    });
+    first.stop_fast().expect("a stop in order");
+    let mut client = wait_for("a session on the other server", connect);
+    let before = hits();
+    wait_for("an answer from the cache", || {
+        assert_eq!(number(&mut client, ACCOUNTS), 905);
+        (hits() > before).then_some(())
+    });
+}
+
+#[test]
+fn keys_without_end_stay_within_the_limit_and_what_is_asked_often_stays() {
+    const CAPACITY_BYTES: usize = 16 * 1024 * 1024;
+    /// Room for what is no answer: connections, texts, definitions.
+    const BESIDE_BYTES: usize = 3 * 1024 * 1024;
+    let world = World::new(&[("cache.capacity", "16MiB")]);
+    let mut client = world.client();
+    world.warm(&mut client, ACCOUNTS);
+    let before = support::memory::resident_bytes();
+    for batch in 0..30 {
+        for number in 0..100 {
+            let id = batch * 100 + number;
+            let text =
+                format!("SELECT {id}, repeat('x', 16000) FROM accounts WHERE id = 1 /* pgtally:cache */");
+            client.query(&text).expect("an answer");
+        }
+        // Often enough to be worth its room.
+        for _ in 0..3 {
+            client.query(ACCOUNTS).expect("an answer");
+        }
+        let bytes = world.proxy.metric("pgtally_cache_bytes");
+        assert!(bytes <= CAPACITY_BYTES as f64, "{bytes}");
+    }
+    assert!(world.is_hit(&mut client, ACCOUNTS));
+    assert!(world.proxy.metric_sum("pgtally_cache_evictions_total", "") > 1_000.0);
+    let grown = support::memory::resident_bytes().saturating_sub(before);
+    println!("{} KiB more than before, with a store of 16384 KiB", grown / 1024);
+    assert!(grown <= CAPACITY_BYTES / 100 * 105 + BESIDE_BYTES, "{grown} bytes");
+}
+
+#[test]
+fn hints_of_nonsense_cost_nothing_but_a_count() {
+    let world = World::new(&[]);
+    let mut client = world.client();
+    world.warm(&mut client, ACCOUNTS);
+    for hint in [
+        "/* pgtally:cache ttl=999999999999999999999s */",
+        "/* pgtally:cache mode=none max_bytes=-1 */",
+        "/*pgtally_cache='%zz%'*/",
+        "/*pgtally_cache='ttl%3D'*/",
+        "/* pgtally:cache tags=,,,;;; */",
+    ] {
+        assert_eq!(
+            number(&mut client, &format!("SELECT sum(balance) FROM accounts {hint}")),
+            1_000,
+            "{hint}"
+        );
+    }
+    assert!(world.proxy.json("/api/v1/cache")["nonsense"].as_u64().expect("a count") >= 5);
+}
