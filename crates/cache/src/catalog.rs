@@ -98,6 +98,7 @@ impl Catalog {
         StatementFacts {
             read,
             can_commit: can_commit(access.effect),
+            can_roll_back: can_commit(access.effect),
             can_change_session: written.changes_session,
             writes: written.set,
         }
@@ -165,6 +166,7 @@ pub fn facts_without_catalog(access: &Access) -> StatementFacts {
     StatementFacts {
         read: Err(refused(access.refusal).unwrap_or(BypassReason::CatalogUnknown)),
         can_commit: can_commit(access.effect),
+        can_roll_back: can_commit(access.effect),
         can_change_session: access.effect == Effect::Session || writes.is_everything(),
         writes,
     }

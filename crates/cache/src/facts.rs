@@ -195,6 +195,9 @@ pub struct StatementFacts {
     /// It may end the transaction it runs in (`COMMIT`, `END`, `COMMIT PREPARED`, `CALL`, `DO`, a utility that
     /// commits by itself): what the transaction wrote may be visible before the next `ReadyForQuery`.
     pub can_commit: bool,
+    /// It may end the transaction it runs in without committing it (`ROLLBACK`, `PREPARE TRANSACTION`): what comes
+    /// behind it in the same message or pipeline commits by itself.
+    pub can_roll_back: bool,
     /// It may change settings, the role, the search path or temporary tables of its session.
     pub can_change_session: bool,
 }
@@ -203,7 +206,13 @@ impl StatementFacts {
     /// Of a statement nobody knows: it may do anything.
     #[must_use]
     pub const fn unknown(reason: BypassReason) -> Self {
-        Self { read: Err(reason), writes: WriteSet::catalog(), can_commit: true, can_change_session: true }
+        Self {
+            read: Err(reason),
+            writes: WriteSet::catalog(),
+            can_commit: true,
+            can_roll_back: true,
+            can_change_session: true,
+        }
     }
 }
 

@@ -266,10 +266,12 @@ impl<S: Statement + Clone> Front<S> {
             versions.stated(self.database, &facts.writes);
             self.transaction.merge(&facts.writes);
         }
-        if facts.can_commit {
+        if facts.can_commit || facts.can_roll_back {
             self.is_surely_open = false;
         }
-        if !self.is_surely_open && !self.transaction.is_nothing() {
+        // What was written before a rollback is forgotten with it, unless more is written before its outcome is known.
+        let may_be_seen = facts.can_commit || !facts.writes.is_nothing();
+        if may_be_seen && !self.is_surely_open && !self.transaction.is_nothing() {
             versions.begin(self.database, &self.transaction, &mut self.open);
         }
     }

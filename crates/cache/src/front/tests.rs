@@ -41,6 +41,7 @@ fn read(text: pgtally_protocol::frontend::Text<'_>) -> Text {
         read: Err(BypassReason::NotRead),
         writes: WriteSet::nothing(),
         can_commit: false,
+        can_roll_back: false,
         can_change_session: false,
     };
     let (facts, forgets) = match text.bytes {
@@ -48,9 +49,10 @@ fn read(text: pgtally_protocol::frontend::Text<'_>) -> Text {
         b"write" => (StatementFacts { writes: WriteSet::of([TableId(7)]), ..plain }, None),
         b"commit" => (StatementFacts { can_commit: true, ..plain }, None),
         b"set" => (StatementFacts { can_change_session: true, ..plain }, None),
+        b"rollback" | b"prepare transaction 'x'" => (StatementFacts { can_roll_back: true, ..plain }, None),
         b"deallocate all" => (plain, Some(Forgets::All)),
         b"deallocate s1" => (plain, Some(Forgets::One(name_hash(b"s1")))),
-        b"begin" | b"prepare transaction 'x'" | b"rollback prepared 'x'" => (plain, None),
+        b"begin" | b"rollback prepared 'x'" => (plain, None),
         b"commit prepared 'x'" => (StatementFacts { can_commit: true, ..plain }, None),
         _ => (StatementFacts::unknown(BypassReason::NotParsed), None),
     };
@@ -170,7 +172,7 @@ fn a_transaction_is_dirty_from_its_commit_on() {
 fn a_transaction_that_is_rolled_back_changes_nothing() {
     let mut session = Session::new();
     let before = session.token().unwrap();
-    for (text, status) in [("begin", b'T'), ("write", b'T'), ("begin", b'I')] {
+    for (text, status) in [("begin", b'T'), ("write", b'T'), ("rollback", b'I')] {
         session.exchange(&query(text), status);
     }
     assert!(session.versions.is_current(&before));
@@ -215,6 +217,22 @@ fn a_write_behind_a_commit_in_one_group_is_marked() {
         session.send(&[parse("", text), run("", "")].concat());
     }
     assert!(session.is_dirty());
+}
+
+#[test]
+fn a_write_behind_the_end_of_a_transaction_that_commits_nothing_is_marked() {
+    for end in ["rollback", "prepare transaction 'x'"] {
+        let group = |text: &str| [parse("", text), run("", "")].concat();
+        let pipelined = [query(end), query("write")].concat();
+        for bytes in [pipelined, [group(end), group("write"), sync()].concat()] {
+            let mut session = Session::new();
+            session.exchange(&query("begin"), b'T');
+            let before = session.token().unwrap();
+            session.send(&bytes);
+            assert!(session.is_dirty(), "{end}");
+            assert!(!session.versions.is_current(&before), "{end}");
+        }
+    }
 }
 
 #[test]

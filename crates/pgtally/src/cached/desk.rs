@@ -317,6 +317,7 @@ impl Desk {
             read: Err(reason),
             writes: WriteSet::nothing(),
             can_commit: false,
+            can_roll_back: false,
             can_change_session: false,
         };
         match shapes {
@@ -327,6 +328,7 @@ impl Desk {
                 for facts in several.iter().map(|shape| of(shape)) {
                     all.writes.merge(&facts.writes);
                     all.can_commit |= facts.can_commit;
+                    all.can_roll_back |= facts.can_roll_back;
                     all.can_change_session |= facts.can_change_session;
                 }
                 Rc::new(all)
@@ -360,12 +362,12 @@ impl Shape {
             None => facts_without_catalog(&self.access),
         };
         match self.command {
-            Command::Begin
-            | Command::PrepareTransaction
-            | Command::Release
-            | Command::RollbackTo
-            | Command::Savepoint => facts.can_commit = false,
-            Command::Rollback => facts.can_commit = false,
+            Command::Begin | Command::Release | Command::RollbackTo | Command::Savepoint => {
+                (facts.can_commit, facts.can_roll_back) = (false, false);
+            }
+            Command::PrepareTransaction | Command::Rollback => {
+                (facts.can_commit, facts.can_roll_back) = (false, true);
+            }
             _ => {}
         }
         let facts = Rc::new(facts);

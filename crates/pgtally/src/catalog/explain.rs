@@ -76,7 +76,7 @@ fn one(catalog: Option<&Catalog>, statement: String) -> Explained {
         names.sort();
         names
     };
-    let StatementFacts { read, writes, can_commit: _, can_change_session } = &facts;
+    let StatementFacts { read, writes, can_commit: _, can_roll_back: _, can_change_session } = &facts;
     Explained {
         statement,
         cacheable: read.is_ok(),
