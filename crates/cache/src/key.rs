@@ -111,21 +111,29 @@ impl Equivalent<Key> for KeyRef<'_> {
 }
 
 /// Writes the bytes of a unit's key into `bytes`; false where it would be too long. `text` is bare, `types` are those
-/// of its definition.
+/// of its definition. `tags` make answers old: one that was kept under others does not hear of these.
 #[must_use]
-pub fn write_key(mode: Mode, unit: &Unit<'_>, text: &[u8], types: &[u8], bytes: &mut Vec<u8>) -> bool {
+pub fn write_key(
+    mode: Mode,
+    unit: &Unit<'_>,
+    (text, types): (&[u8], &[u8]),
+    tags: &[Box<str>],
+    bytes: &mut Vec<u8>,
+) -> bool {
     bytes.clear();
     let (kind, bound): (u8, &[u8]) = match unit {
         Unit::Simple { .. } => (b'Q', &[]),
         Unit::Extended { bound, is_described: true, .. } => (b'D', bound),
         Unit::Extended { bound, .. } => (b'E', bound),
     };
-    if text.len() + types.len() + bound.len() > KEY_BYTES_MAX {
+    let tags_bytes: usize = tags.iter().map(|tag| size_of::<u32>() + tag.len()).sum();
+    if text.len() + types.len() + bound.len() + tags_bytes > KEY_BYTES_MAX {
         return false;
     }
     // Each mode keeps its answers by rules of its own.
     bytes.extend_from_slice(&[kind, mode as u8]);
-    for part in [text, types] {
+    bytes.extend_from_slice(&(tags.len() as u32).to_le_bytes());
+    for part in tags.iter().map(|tag| tag.as_bytes()).chain([text, types]) {
         // Each part with its length, or one could begin where another ends.
         bytes.extend_from_slice(&(part.len() as u32).to_le_bytes());
         bytes.extend_from_slice(part);
@@ -139,8 +147,13 @@ mod tests {
     use super::*;
 
     fn key(unit: &Unit<'_>, text: &[u8], types: &[u8]) -> Vec<u8> {
+        tagged(unit, text, types, &[])
+    }
+
+    fn tagged(unit: &Unit<'_>, text: &[u8], types: &[u8], tags: &[&str]) -> Vec<u8> {
         let mut bytes = Vec::new();
-        assert!(write_key(Mode::Ttl, unit, text, types, &mut bytes));
+        let tags: Vec<Box<str>> = tags.iter().map(|tag| Box::from(*tag)).collect();
+        assert!(write_key(Mode::Ttl, unit, (text, types), &tags, &mut bytes));
         bytes
     }
 
@@ -156,12 +169,15 @@ mod tests {
             key(&unit(b"", false), b"SELECT ", b"1"),
             key(&unit(b"1", false), b"SELECT ", b""),
             key(&unit(b"", false), b"SELECT 1", b"\0\0\0\x17"),
+            tagged(&unit(b"", false), b"SELECT 1", b"", &["a"]),
+            tagged(&unit(b"", false), b"SELECT 1", b"", &["b"]),
+            tagged(&unit(b"", false), b"SELECT 1", b"", &["a", "b"]),
         ];
         for (index, one) in keys.iter().enumerate() {
             assert!(keys.iter().skip(index + 1).all(|other| one != other), "{index}");
         }
         let long = vec![b'x'; KEY_BYTES_MAX + 1];
-        assert!(!write_key(Mode::Ttl, &Unit::Simple { text: b"" }, &long, b"", &mut Vec::new()));
+        assert!(!write_key(Mode::Ttl, &Unit::Simple { text: b"" }, (&long, b""), &[], &mut Vec::new()));
     }
 
     #[test]

@@ -257,7 +257,8 @@ impl CachedSession {
             return Err(BypassReason::KeepAlive);
         }
         let mut bytes = mem::take(&mut self.key);
-        if !write_key(planned.plan.mode, unit, &planned.bare, types, &mut bytes) {
+        let text = (&*planned.bare, types);
+        if !write_key(planned.plan.mode, unit, text, &planned.tags, &mut bytes) {
             return Err(BypassReason::KeyTooLong);
         }
         let desk = Rc::clone(&self.desk);
