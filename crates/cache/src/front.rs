@@ -150,12 +150,14 @@ impl<S: Statement + Clone> Front<S> {
         }
     }
 
-    /// Whether the server waits for the next message, outside a transaction, and the client's last one was whole.
+    /// Whether the server waits for the next message, outside a transaction, and the last ones of both were whole: the
+    /// server may be in the middle of a notification.
     #[must_use]
     pub fn is_quiet(&self) -> bool {
         self.conversation.pending() == 0
             && self.conversation.status() == TransactionStatus::Idle
             && !self.is_in_message
+            && self.upstream.is_between_frames()
     }
 
     /// Whether the session is in a transaction block, as far as was heard.
@@ -172,6 +174,7 @@ impl<S: Statement + Clone> Front<S> {
             && self.conversation.status() == TransactionStatus::Open
             && self.conversation.pending() == 0
             && !self.is_in_message
+            && self.upstream.is_between_frames()
             && !self.transaction.is_nothing();
         is_held.then_some(&mut self.transaction)
     }

@@ -57,13 +57,20 @@ impl Sieve {
 
     /// A message was sent in front of the client's, whose answer is one frame. Only while nothing is unanswered.
     pub fn expect_one(&mut self) {
+        self.begin();
         self.expected = Expected::One;
     }
 
     /// A group was sent. Only while nothing is unanswered.
     pub fn expect_group(&mut self) {
+        self.begin();
         self.expected = Expected::Group;
         self.answer = Answer::default();
+    }
+
+    /// Forgets a frame whose rest went past the sieve.
+    fn begin(&mut self) {
+        (self.header_bytes, self.remaining, self.is_ours) = (0, 0, false);
     }
 
     /// Appends to `out` what of `chunk` is for the client, and answers a question once it is complete.
@@ -221,5 +228,14 @@ mod tests {
         }
         let error = [message(b'E', b"SERROR\0C42P01\0\0"), message(b'Z', b"I")].concat();
         assert_eq!(sift(Sieve::expect_one, &error), (error.clone(), None));
+        // The rest of such an error goes past the sieve; what is expected next begins with a frame of its own.
+        let (mut sieve, mut out) = (Sieve::default(), Vec::new());
+        sieve.expect_one();
+        sieve.sift(&error[..9], &mut out);
+        assert!(!sieve.is_expecting());
+        sieve.expect_one();
+        out.clear();
+        sieve.sift(&[message(b'1', b""), message(b'2', b"")].concat(), &mut out);
+        assert_eq!(out, message(b'2', b""));
     }
 }

@@ -145,6 +145,12 @@ impl FrameReader {
         self.captured.clear();
     }
 
+    /// Whether nothing of a frame has come that has not ended.
+    #[must_use]
+    pub const fn is_between_frames(&self) -> bool {
+        self.header_bytes == 0 && !self.in_body
+    }
+
     /// Gives back the buffer of the last split frame. Call it when the session has nothing unanswered.
     pub fn shrink(&mut self) {
         if !self.in_body {

@@ -326,6 +326,25 @@ fn a_message_in_pieces_is_not_quiet() {
 }
 
 #[test]
+fn nothing_comes_between_the_pieces_of_what_the_server_says() {
+    let notification = message(b'A', b"\0\0\0\x01channel\0payload\0");
+    for at in 1..notification.len() {
+        let mut session = Session::new();
+        session.hear(&notification[..at]);
+        assert!(!session.front.is_quiet(), "{at}");
+        session.hear(&notification[at..]);
+        assert!(session.front.is_quiet(), "{at}");
+        for text in ["begin", "write"] {
+            session.exchange(&query(text), b'T');
+        }
+        session.hear(&notification[..at]);
+        assert!(session.front.held_writes().is_none(), "{at}");
+        session.hear(&notification[at..]);
+        assert!(session.front.held_writes().is_some(), "{at}");
+    }
+}
+
+#[test]
 fn a_prepared_transaction_is_remembered_until_anybody_commits_it() {
     let mut one = Session::new();
     let elsewhere =
