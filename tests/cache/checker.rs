@@ -157,6 +157,10 @@ impl Run {
         assert!(hits >= reads as f64 * HIT_SHARE_MIN, "only {hits} hits");
         assert!(self.with_nemesis || writes * 10 >= reads, "{writes} writes are less than a tenth");
         assert!(bytes <= CAPACITY_BYTES * 1.05, "I8: {bytes} bytes");
+        if let Promise::Ttl(lifetime) = self.promise() {
+            // What was kept before the last write may be shown until then.
+            thread::sleep(lifetime);
+        }
         history.at_rest(proxy.address(), &direct, &self.hint());
     }
 
