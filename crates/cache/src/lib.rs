@@ -6,7 +6,7 @@
 //! * [`versions`]: when a kept answer is still what the server would say. **Start reading there.**
 //!
 //! * [`hint`] and [`policy`]: what is asked for, and what of that is allowed.
-//! * [`unit`], [`bare`](mod@bare) and [`key`]: what a client's bytes ask, and what the answer is kept under.
+//! * [`unit`](mod@unit), [`bare`](mod@bare) and [`key`]: what a client's bytes ask, and what the answer is kept under.
 //! * [`front`]: one session, followed closely enough to know what each message may commit.
 //! * [`two_phase`]: what prepared transactions have written.
 //! * [`sieve`]: takes the answers to pgtally's own messages out of the server's.
