@@ -63,12 +63,6 @@ impl Worker {
         std::mem::take(&mut self.parts)
     }
 
-    /// How many parts wait to be taken.
-    #[must_use]
-    pub const fn parts_waiting(&self) -> usize {
-        self.parts.len()
-    }
-
     /// Shapes first met since the last take.
     #[must_use]
     pub fn take_new_shapes(&mut self) -> Vec<Arc<Shape>> {

@@ -1,11 +1,8 @@
 //! Words that PostgreSQL's date and time types read as "the time at which this is executed".
 //!
 //! `'now'::timestamptz`, `day >= 'today'` and a parameter `yesterday` are legal and depend on the clock, though no
-//! function is called. Neither the normalized text nor the tree shows them, so the exact text and the parameters are
-//! searched, whatever their type is: a product called "Today" is not cached, which is no loss.
-
-/// Longest text that PostgreSQL reads as a date (`MAXDATELEN`); longer parameters name no time.
-pub const DATE_BYTES_MAX: usize = 128;
+//! function is called. Neither the normalized text nor the tree shows them: the exact text has to be searched. Today that
+//! is done for the definitions of views only; a statement's own text and its parameters are not searched.
 
 const WORDS: [&[u8]; 4] = [b"now", b"today", b"tomorrow", b"yesterday"];
 

@@ -15,8 +15,6 @@ pub const COMMAND_COMPLETE: u8 = b'C';
 pub const COPY_BOTH_RESPONSE: u8 = b'W';
 /// `CopyInResponse`.
 pub const COPY_IN_RESPONSE: u8 = b'G';
-/// `CopyOutResponse`.
-pub const COPY_OUT_RESPONSE: u8 = b'H';
 /// `CopyData` (the tag is the same in both directions).
 pub const COPY_DATA: u8 = b'd';
 /// `DataRow`.
