@@ -9,6 +9,7 @@
 
 mod baselines;
 mod capturing;
+mod evaluations;
 mod lookups;
 mod requests;
 mod shapes;
@@ -36,6 +37,7 @@ use tracing::{error, info};
 use self::baselines::Baselines;
 use self::capturing::Collector;
 pub(crate) use self::capturing::WarmUp;
+use self::evaluations::Evaluations;
 use self::requests::{Requests, Step};
 use self::shapes::Shapes;
 use self::taps::{Surroundings, Taps};
@@ -152,6 +154,7 @@ struct Aggregator {
     shapes: Shapes,
     requests: Requests,
     catalog: Catalog,
+    evaluations: Evaluations,
     findings: FindingStore,
     taps: Taps,
     /// What the rules remember of earlier requests.
@@ -177,6 +180,7 @@ impl Aggregator {
             shapes: Shapes::default(),
             requests: Requests::default(),
             catalog: Catalog::new(),
+            evaluations: Evaluations::default(),
             findings: FindingStore::new(),
             taps: Taps::default(),
             history: History::new(),
@@ -332,7 +336,7 @@ impl Aggregator {
 
     /// Has the rules look at a request, and takes in what they say.
     fn evaluate(&mut self, request: &Request, now: Moment) {
-        if self.requests.is_forgotten(request) {
+        if self.requests.is_forgotten(request) || !self.is_to_be_judged(request, now) {
             return;
         }
         let shapes = &self.shapes;
@@ -341,6 +345,16 @@ impl Aggregator {
         let detections = evaluate(request, &known, &self.catalog, &self.settings, &self.history);
         self.link_parents(request, &detections);
         self.take_in_detections(request, detections, now);
+    }
+
+    /// A program that is captured has all its requests judged; of a production's many, enough.
+    fn is_to_be_judged(&mut self, request: &Request, now: Moment) -> bool {
+        let slow_ns = self.settings.of(request.route()).slow_ns.unwrap_or(u64::MAX);
+        let is_judged = self.collector.is_some() || self.evaluations.admit(request, slow_ns, now);
+        if !is_judged {
+            self.metrics.dropped_because("evaluations", 1);
+        }
+        is_judged
     }
 
     /// Has the store take in what a request has shown, and tells what is new.

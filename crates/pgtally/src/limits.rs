@@ -42,6 +42,11 @@ pub(crate) const WAITING_PARTS_MAX: usize = 4_096;
 pub(crate) const SETTLE: Duration = Duration::from_millis(300);
 /// Time without a new part after which a request enters the histograms, which cannot take anything back.
 pub(crate) const RECORD_AFTER: Duration = Duration::from_secs(2);
+/// Requests that the rules look at in a second, over all routes. Those of a busy server beyond them, counted, would
+/// cost a tenth of its proxy's time and show the same again.
+pub(crate) const EVALUATED_PER_SECOND: u32 = 500;
+/// Requests of each route that the rules look at in a second, whatever the other routes do.
+pub(crate) const EVALUATED_PER_ROUTE: u32 = 20;
 /// Time after its last part for which a request can still be merged with late ones. Longer than a session may keep
 /// a part of a request that goes on (30 s), or a long one would be taken for several.
 pub(crate) const REQUEST_LIFE: Duration = Duration::from_secs(35);

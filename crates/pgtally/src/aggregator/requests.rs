@@ -279,4 +279,4 @@ fn is_rotated(part: &RequestPart) -> bool {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -4,7 +4,7 @@ use pgtally_analysis::{Attribution, Origin};
 
 use super::*;
 
-fn part(key: &str, started_ms: u64) -> RequestPart {
+pub(in crate::aggregator) fn part(key: &str, started_ms: u64) -> RequestPart {
     let started = Moment(started_ms * 1_000_000);
     RequestPart {
         key: key.into(),
