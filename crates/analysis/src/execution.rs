@@ -187,6 +187,17 @@ impl Execution {
         }
     }
 
+    /// What runs in the place of the `EXECUTE` of its name.
+    pub(crate) fn stand_in(&mut self, statement: Statement) {
+        let place = match self.done.checked_sub(1) {
+            None => self.first.as_mut(),
+            Some(index) => self.rest.as_mut().and_then(|rest| Rc::make_mut(rest).get_mut(index)),
+        };
+        if let Some(place) = place {
+            *place = statement;
+        }
+    }
+
     /// Takes over the columns of its prepared statement when those of the portal were not described: tokio-postgres
     /// sends `Parse`, `Bind`, `Describe` of the statement, `Execute` in one go.
     pub(crate) fn learn_columns(&mut self) {

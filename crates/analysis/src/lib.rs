@@ -17,6 +17,7 @@ mod baseline;
 mod catalog;
 mod columns;
 mod counters;
+mod definition;
 mod execution;
 mod finding;
 mod fix;

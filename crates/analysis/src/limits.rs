@@ -46,6 +46,8 @@ pub const TEXTS_MAX: usize = 1_024;
 pub const TAG_SETS_MAX: usize = 256;
 /// Open cursors followed per session.
 pub const CURSORS_MAX: usize = 16;
+/// Statements named by PREPARE that are followed per session; an EXECUTE of another is a shape of its own.
+pub const DEFINITIONS_MAX: usize = 256;
 /// Names of one exchange's DEALLOCATEs that are followed; what is missed takes room until its name is used again.
 pub const DEALLOCATED_MAX: usize = 256;
 /// Shapes sampled per request part.

@@ -16,6 +16,7 @@ use pgtally_protocol::{Described, Failure, Frame, Outcome, Step, TransactionStat
 
 use crate::attribution::{Arrival, Attributor, RequestName};
 use crate::counters::{DatabaseIndex, Dropped};
+use crate::definition::Definitions;
 use crate::execution::{Execution, Mark, Observed, Run};
 use crate::limits::{CURSORS_MAX, DEALLOCATED_MAX, NAME_BYTES_MAX};
 use crate::part::{PartRecorder, RecordPlace, cut};
@@ -55,6 +56,7 @@ pub(crate) struct Recording {
     /// Recorders so far.
     serial: u32,
     cursors: Vec<Cursor>,
+    definitions: Definitions,
     /// Prepared statements deallocated since the last `ReadyForQuery`, by the hash of their names.
     deallocated: Vec<u64>,
     /// The statement whose answer comes in has been assigned to the request being recorded.
@@ -78,6 +80,7 @@ impl Recording {
             recorder: None,
             serial: 0,
             cursors: Vec::new(),
+            definitions: Definitions::default(),
             deallocated: Vec::new(),
             is_within_statement: false,
             has_seen_enough_rows: false,
@@ -116,7 +119,10 @@ impl Recording {
             Step::Completed(execution, mark, outcome) => {
                 self.completed(execution, mark, outcome, now, worker)
             }
-            Step::Described(Described::Execution(execution)) => execution.describe(frame.body),
+            Step::Described(Described::Execution(execution)) => {
+                self.stand_in(execution, now, worker);
+                execution.describe(frame.body);
+            }
             Step::Described(Described::Prepared(prepared)) => prepared.describe(frame.body),
             Step::ParameterTypes(prepared) => prepared.learn_types(frame.body),
             Step::Failed(failure, error) => self.failed(failure, error, now, worker),
@@ -178,11 +184,22 @@ impl Recording {
         self.recorder.as_ref().is_some_and(|recorder| !recorder.part().attribution.is_request())
     }
 
+    /// Has the statement that PREPARE has named take the place of its EXECUTE.
+    fn stand_in(&self, execution: &mut Execution, now: Moment, worker: &Worker) {
+        if let Some(execute) = execution.statement().filter(|it| it.command == Command::Execute)
+            && let Some(definition) = self.definitions.find(execute.name_hash)
+        {
+            let statement = definition.execute(worker.texts.arguments(execute), now.0);
+            execution.stand_in(statement);
+        }
+    }
+
     /// The first message of a statement's answer: decides its request.
     fn begin(&mut self, execution: &mut Execution, mark: Mark, now: Moment, worker: &mut Worker) {
         if !self.begin_run(execution, mark, now) {
             return;
         }
+        self.stand_in(execution, now, worker);
         let statement = execution.statement();
         let command = statement.map_or(Command::Other, |statement| statement.command);
         if !command.is_counted() || execution.run.is_resumed() {
@@ -342,6 +359,11 @@ impl Recording {
         }
         if let Some(statement) = statement {
             self.remember_cursor(statement, place);
+            if let Some(definition) = statement.definition.as_ref().filter(|_| error.is_none())
+                && !self.definitions.define(statement.name_hash, definition)
+            {
+                worker.counters.count_dropped(Dropped::Statements, 1);
+            }
             worker.texts.count(&statement.shape, duration_ns, rows, error.is_some());
         }
         worker.has_counts = true;
@@ -403,6 +425,14 @@ impl Recording {
             self.attributor.savepoint(command, name_hash);
         }
         self.change_setting(execution, false);
+        match command {
+            Command::DiscardAll | Command::DeallocateAll => self.definitions.forget_all(),
+            Command::Deallocate => {
+                let name_hash = execution.statement().map_or(0, |statement| statement.name_hash);
+                self.definitions.forget(name_hash);
+            }
+            _ => {}
+        }
         let deallocated = match command {
             Command::DiscardAll | Command::DeallocateAll => Some(EVERY_STATEMENT),
             Command::Deallocate => execution.statement().map(|statement| statement.name_hash),

@@ -13,8 +13,8 @@ use std::sync::Arc;
 
 use pgtally_fingerprint::value::{self, ListHash};
 use pgtally_fingerprint::{
-    Command, Dialect, Fingerprint, Parameter, Role, Scan, SettingScope, StatementScan, Value, normalize,
-    unquote,
+    Command, Dialect, Fingerprint, Parameter, Role, Scan, SettingScope, StatementScan, Value, definition,
+    normalize, unquote,
 };
 use pgtally_protocol::Desync;
 use pgtally_protocol::frontend::{Bind, Text};
@@ -22,6 +22,7 @@ use rustc_hash::{FxHashMap, FxHasher};
 
 use crate::columns::{BinaryColumns, ColumnPlan};
 use crate::counters::{DatabaseIndex, ShapeCounters};
+use crate::definition::{Definition, PlainExecutes};
 use crate::limits::{
     KEYS_MAX, MEMO_STATEMENTS_MAX, NEW_SHAPES_MAX, SETTING_BYTES_MAX, SHAPES_MAX, STATEMENTS_PER_TEXT_MAX,
     TEXTS_MAX,
@@ -51,6 +52,13 @@ pub(crate) struct SettingChange {
     pub(crate) placeholder: Option<u16>,
 }
 
+impl SettingChange {
+    /// Whether its value or its scope is an argument.
+    const fn has_bound_values(&self) -> bool {
+        self.placeholder.is_some() || matches!(self.scope, SettingScope::Bound(_))
+    }
+}
+
 /// Parameter values of one execution.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct ParameterValues {
@@ -69,17 +77,25 @@ pub(crate) struct Statement {
     pub(crate) command: Command,
     pub(crate) name_hash: u64,
     pub(crate) setting: Option<Rc<SettingChange>>,
+    /// Of a `PREPARE`: what it defines.
+    pub(crate) definition: Option<Rc<Definition>>,
     pub(crate) values: ParameterValues,
 }
 
 /// Placeholders in a row that hold a key. At most [`KEYS_MAX`] per text, whatever numbers it uses.
 #[derive(Clone, Debug)]
-struct KeyPlaceholders {
+pub(crate) struct KeyPlaceholders {
     /// 0-based numbers.
     numbers: Range<usize>,
     /// Position in [`ParameterValues::keys`].
     key: u8,
     is_array: bool,
+}
+
+impl KeyPlaceholders {
+    pub(crate) const fn is_array(&self) -> bool {
+        self.is_array
+    }
 }
 
 /// The statements of a text behind its first, shared by all its executions.
@@ -132,6 +148,7 @@ pub(crate) struct Texts {
     /// Hashes of texts seen once, apart so that texts that never return don't drive out those that do.
     seen: Box<[u64]>,
     templates: Templates,
+    plain_executes: PlainExecutes,
     young: FxHashMap<Fingerprint, Rc<WorkerShape>>,
     old: FxHashMap<Fingerprint, Rc<WorkerShape>>,
     /// Shapes counted since the last take.
@@ -148,6 +165,7 @@ impl Texts {
             memo: (0..TEXTS_MAX).map(|_| None).collect(),
             seen: vec![0; TEXTS_MAX].into(),
             templates: Templates::new(),
+            plain_executes: PlainExecutes::new(),
             young: FxHashMap::default(),
             old: FxHashMap::default(),
             counted: Vec::new(),
@@ -198,6 +216,7 @@ impl Texts {
         let analysed = self.analyse(text, dialect, tags);
         if let Some(statement) = &analysed.first
             && analysed.rest.is_none()
+            && statement.definition.is_none()
             && !text.is_cut
         {
             self.templates.learn(text.bytes, &self.scan, dialect, statement);
@@ -265,27 +284,65 @@ impl Texts {
         let mut scan = std::mem::take(&mut self.scan);
         scan.scan(text.bytes, dialect, text.is_cut);
         let mut analysed = AnalysedText { tags: tags.of(text.bytes, &scan), ..AnalysedText::default() };
-        let (mut rest, mut placeholders) = (Vec::new(), Vec::new());
-        for (number, statement) in scan.statements.iter().enumerate().take(STATEMENTS_PER_TEXT_MAX) {
-            let range = statement.parameters.start as usize..statement.parameters.end as usize;
-            let parameters = scan.parameters.get(range).unwrap_or(&[]);
-            let known = Statement {
-                shape: self.shape(text.bytes, statement, dialect),
-                command: statement.command,
-                name_hash: statement.name_hash,
-                setting: setting(text.bytes, statement),
-                values: literal_values(parameters, statement.command, &mut placeholders),
-            };
+        let mut rest = Vec::new();
+        for (number, found) in scan.statements.iter().enumerate().take(STATEMENTS_PER_TEXT_MAX) {
+            let (mut statement, placeholders) = self.statement(text.bytes, &scan, found, dialect);
+            if found.command == Command::Prepare && !text.is_cut {
+                statement.definition = self.define(text.bytes, found, dialect);
+            }
             if number == 0 {
-                analysed.first = Some(known);
-                analysed.placeholders = std::mem::take(&mut placeholders);
+                analysed.first = Some(statement);
+                analysed.placeholders = placeholders;
             } else {
-                rest.push(known);
+                rest.push(statement);
             }
         }
         analysed.rest = (!rest.is_empty()).then(|| rest.into());
         self.scan = scan;
         analysed
+    }
+
+    fn statement(
+        &mut self,
+        text: &[u8],
+        scan: &Scan,
+        found: &StatementScan,
+        dialect: Dialect,
+    ) -> (Statement, Vec<KeyPlaceholders>) {
+        let mut placeholders = Vec::new();
+        let statement = Statement {
+            shape: self.shape(text, found, dialect),
+            command: found.command,
+            name_hash: found.name_hash,
+            setting: setting(text, found),
+            definition: None,
+            values: literal_values(parameters(scan, found), found.command, &mut placeholders),
+        };
+        (statement, placeholders)
+    }
+
+    /// What a `PREPARE` defines.
+    fn define(&mut self, text: &[u8], prepare: &StatementScan, dialect: Dialect) -> Option<Rc<Definition>> {
+        let body = text.get(definition(text, prepare, dialect)?)?;
+        let mut scan = Scan::new();
+        scan.scan(body, dialect, false);
+        let [found] = scan.statements.as_slice() else { return None };
+        let (mut statement, placeholders) = self.statement(body, &scan, found, dialect);
+        // An argument that sets something is not kept as text.
+        statement.setting = statement.setting.filter(|setting| !setting.has_bound_values());
+        let numbers = parameters(&scan, found).iter().map(|parameter| match parameter.value {
+            Value::Literal(_) => 0,
+            Value::Placeholder { first, count } => {
+                (usize::from(first) + usize::from(count)).saturating_sub(1)
+            }
+        });
+        let parameters = if found.has_more_parameters { usize::MAX } else { numbers.max().unwrap_or(0) };
+        Some(Rc::new(Definition { statement, placeholders, parameters }))
+    }
+
+    /// The arguments of an `EXECUTE`, where they are known.
+    pub(crate) fn arguments<'s>(&self, execute: &'s Statement) -> Option<&'s ParameterValues> {
+        self.plain_executes.arguments(execute)
     }
 
     fn shape(&mut self, text: &[u8], statement: &StatementScan, dialect: Dialect) -> Rc<WorkerShape> {
@@ -348,6 +405,11 @@ const fn slot(hash: u64) -> usize {
     (hash >> 20) as usize % TEXTS_MAX
 }
 
+fn parameters<'s>(scan: &'s Scan, statement: &StatementScan) -> &'s [Parameter] {
+    let range = statement.parameters.start as usize..statement.parameters.end as usize;
+    scan.parameters.get(range).unwrap_or(&[])
+}
+
 fn setting(text: &[u8], statement: &StatementScan) -> Option<Rc<SettingChange>> {
     let setting = statement.setting.as_ref()?;
     let token = setting.value.as_ref().and_then(|range| text.get(range.start as usize..range.end as usize));
@@ -377,11 +439,16 @@ fn literal_values(
     command: Command,
     placeholders: &mut Vec<KeyPlaceholders>,
 ) -> ParameterValues {
-    // An INSERT has no keys; the key of its row is among its first values.
-    let kept = if command == Command::Insert { Role::Value } else { Role::Key };
+    let is_kept = |role| match command {
+        // It has no keys; the key of its row is among its first values.
+        Command::Insert => role == Role::Value,
+        // What its arguments are is for the statement to say that it runs.
+        Command::Execute => true,
+        _ => role == Role::Key,
+    };
     let mut values = ParameterValues::default();
     for (number, parameter) in (1..).zip(parameters) {
-        let key = (parameter.role == kept).then(|| values.add_key(number, parameter.elements)).flatten();
+        let key = is_kept(parameter.role).then(|| values.add_key(number, parameter.elements)).flatten();
         match parameter.value {
             Value::Literal(hash) => {
                 values.hash = mix(values.hash, parameter.list_hash);
@@ -417,6 +484,39 @@ impl ParameterValues {
         *slot = KeyValue { parameter, elements, ..KeyValue::default() };
         self.key_count += 1;
         Some(self.key_count - 1)
+    }
+
+    /// Completes the values of a text by those of its placeholders, none of which is an array.
+    pub(crate) fn complete(
+        &mut self,
+        placeholders: &[KeyPlaceholders],
+        values: impl IntoIterator<Item = u32>,
+    ) {
+        let mut keys: [Option<BoundKey>; KEYS_MAX] = Default::default();
+        for (index, value) in values.into_iter().enumerate() {
+            self.hash = mix(self.hash, u64::from(value));
+            let usage = placeholders.iter().find(|it| it.numbers.contains(&index));
+            match usage.and_then(|it| keys.get_mut(usize::from(it.key))) {
+                Some(key) => key.get_or_insert_with(BoundKey::new).push(value),
+                None => self.others_hash = mix(self.others_hash, u64::from(value)),
+            }
+        }
+        self.take(keys);
+    }
+
+    fn take(&mut self, keys: [Option<BoundKey>; KEYS_MAX]) {
+        for (slot, key) in self.keys.iter_mut().zip(keys) {
+            if let Some(key) = key {
+                (slot.value, slot.elements, slot.list_hash) =
+                    (key.first.unwrap_or(0), key.elements, key.list.finish());
+            }
+        }
+    }
+
+    /// Values that nobody knows: never like others.
+    pub(crate) fn make_unique(&mut self, unique: u64) {
+        self.hash = mix(self.hash, unique);
+        self.others_hash = mix(self.others_hash, unique);
     }
 
     pub(crate) fn keys(&self) -> &[KeyValue] {
@@ -477,12 +577,7 @@ impl PreparedText {
                 }
             }
         })?;
-        for (slot, key) in values.keys.iter_mut().zip(keys) {
-            if let Some(key) = key {
-                (slot.value, slot.elements, slot.list_hash) =
-                    (key.first.unwrap_or(0), key.elements, key.list.finish());
-            }
-        }
+        values.take(keys);
         if formats.is_none() {
             values.hash = mix(values.hash, unique);
         }

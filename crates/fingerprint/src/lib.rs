@@ -15,6 +15,7 @@ mod access;
 mod bytes;
 mod clause;
 mod command;
+mod definition;
 mod emit;
 mod facts;
 mod fold;
@@ -37,6 +38,7 @@ use std::borrow::Cow;
 
 pub use access::{Access, Effect, Refusal};
 pub use command::{Command, Kind};
+pub use definition::definition;
 pub use facts::{Compared, Function, OutputColumn, ShapeFacts, Source, Table};
 pub use lift::lift;
 pub use normalize::{NORMALIZED_BYTES_MAX, Normalized, normalize};

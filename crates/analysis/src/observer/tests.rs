@@ -1,8 +1,10 @@
+mod definitions;
+
 use pgtally_fingerprint::value;
 use pgtally_protocol::startup::{self, Packet};
 
 use super::*;
-use crate::record::Attribution;
+use crate::record::{Attribution, StatementRecord};
 use crate::worker::ObserverSettings;
 
 /// One session with its clock: every message takes a millisecond.
