@@ -57,7 +57,7 @@ has_php_libraries() {
 }
 
 # The packages of Debian that are missing for the named needs: browser, build, openssl, postgresql, prometheus,
-# python, node, ruby, php, libpq, java, tracers, peers, redis, terminal, test-frameworks.
+# python, node, ruby, php, libpq, java, tracers, peers, redis, terminal, images, test-frameworks.
 missing_packages() {
     for need in "$@"; do
         case $need in
@@ -81,6 +81,7 @@ missing_packages() {
                 command -v npm >/dev/null || echo npm
                 ;;
             ruby) has_ruby_libraries || echo ruby-activerecord ruby-pg ruby-sequel ;;
+            images) command -v buildah >/dev/null || echo buildah ;;
             terminal) command -v tmux >/dev/null || echo tmux ;;
             php)
                 has_php_libraries ||

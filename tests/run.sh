@@ -335,6 +335,7 @@ mkdir -p "$LOGS" || exit 1
 require_cargo
 install_needs build openssl postgresql prometheus python node libpq java tracers browser terminal
 (install_needs ruby php) || say "going on without the libraries of Ruby and PHP"
+(install_needs images) || say "going on without building images"
 (install_needs test-frameworks) || say "going on without RSpec, JUnit and Go"
 install_packages
 find_postgresql_18

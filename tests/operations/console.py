@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Checks the SQL console with the clients that people use: psql, psycopg, asyncpg and node-postgres.
+"""Checks the SQL console with the clients that people use: psql, psycopg, asyncpg, node-postgres
+and the JDBC driver.
 
 A real pgtally serves; nothing stands behind it, as the console asks no PostgreSQL.
 """
@@ -8,6 +9,7 @@ import argparse
 import asyncio
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -20,6 +22,8 @@ from pathlib import Path
 import asyncpg
 import psycopg
 
+JDBC = Path("/usr/share/java/postgresql.jar")
+JAVA = Path(__file__).parent / "java" / "Console.java"
 TOKEN = "a-token-of-some-length"
 NODE = """
 const { Client } = require("pg");
@@ -151,6 +155,17 @@ def node_checks(served, modules):
     yield "node-postgres is served", is_right, done.stdout + done.stderr
 
 
+def jdbc_checks(served):
+    """PostgreSQL's JDBC driver, extended, prepared at the server, and simple."""
+    done = subprocess.run(
+        ["java", "-cp", JDBC, JAVA, str(served.port)], env=served.environment, capture_output=True, text=True, timeout=120)
+    said = [re.sub(r"pgtally \d\S*", "pgtally", line) for line in done.stdout.splitlines()]
+    for mode in ("extended", "simple"):
+        expected = [f"{mode} {line}" for line in ("version pgtally", "bound 8", "error 42601", "after pgtally")]
+        answers_right = [line for line in said if line.startswith(mode)] == expected
+        yield f"JDBC is served ({mode})", answers_right, done.stdout + done.stderr
+
+
 def main():
     """Returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -161,7 +176,7 @@ def main():
     with tempfile.TemporaryDirectory(prefix="pgtally-console-") as folder:
         with Served(arguments.pgtally.resolve(), Path(folder)) as served:
             checks = [*psql_checks(served), *psycopg_checks(served), *asyncio.run(asyncpg_checks(served)),
-                      *node_checks(served, arguments.node_modules.resolve())]
+                      *node_checks(served, arguments.node_modules.resolve()), *jdbc_checks(served)]
     for name, is_right, detail in checks:
         passed, failed = passed + bool(is_right), failed + (not is_right)
         print(f"{'ok   ' if is_right else 'FAIL '} {name}" + ("" if is_right else f"\n      {detail}"), flush=True)

@@ -2,8 +2,8 @@
 """Checks what pgtally is deployed with, by the tools that would read it.
 
 The configuration's reference and schema against the program; systemd units by systemd's own checks; the Debian
-package by installing it; Dockerfiles, compose file, manifests and chart by their validators; and what operators and
-machines get wrong by getting it wrong.
+package by installing it; images by building and running them; Dockerfiles, compose file, manifests and chart by their
+validators; and what operators and machines get wrong by getting it wrong.
 """
 
 import argparse
@@ -11,7 +11,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from harness import configuration, containers, service, troubles
+from harness import configuration, containers, images, service, troubles
 from harness.check import Check, Tally
 
 
@@ -31,6 +31,7 @@ def main():
                 service.checks(pgtally, folder),
                 troubles.checks(pgtally, folder),
                 containers.checks(pgtally, folder, arguments.compose_schema),
+                images.checks(pgtally, folder),
             ):
                 for check in checks:
                     tally.add(check)

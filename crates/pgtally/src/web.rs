@@ -80,6 +80,14 @@ fn not_found(state: &AdminState, what: &str) -> Response {
     problem(state, StatusCode::NOT_FOUND, "Not here", what)
 }
 
+fn not_own_form(state: &AdminState) -> Response {
+    problem(state, StatusCode::FORBIDDEN, "Not from here", "The form must be sent by its own page.")
+}
+
+fn bad_form(state: &AdminState) -> Response {
+    problem(state, StatusCode::BAD_REQUEST, "Not understood", "This is not what the form sends.")
+}
+
 fn busy(state: &AdminState) -> Response {
     let words = "pgtally is too busy to answer; load the page again.";
     problem(state, StatusCode::SERVICE_UNAVAILABLE, "Busy", words)

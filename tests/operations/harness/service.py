@@ -1,5 +1,6 @@
 """The systemd units and the Debian package."""
 
+import os
 import re
 import shutil
 import signal
@@ -58,6 +59,7 @@ def checks(pgtally, folder):
     yield from units(pgtally, folder)
     yield notifies(pgtally, folder)
     yield feeds_the_watchdog(pgtally, folder)
+    yield feeds_the_watchdog_over_an_upgrade(pgtally, folder)
     if shutil.which("systemd-socket-activate"):
         yield is_activated(pgtally)
     yield from package(pgtally, folder)
@@ -93,6 +95,12 @@ class Notified:
         """The next state, such as READY=1."""
         return self.socket.recv(4096).decode().splitlines()[0]
 
+    def awaited(self, beginning):
+        """The next state that begins like this; others are passed over."""
+        while not (said := self.next()).startswith(beginning):
+            pass
+        return said
+
     def forget(self):
         """Drops what was said and not asked for."""
         self.socket.settimeout(0.1)
@@ -100,7 +108,7 @@ class Notified:
             while True:
                 self.next()
         except TimeoutError:
-            pass
+            self.socket.settimeout(WAIT_SECONDS)
 
 
 def notifies(pgtally, folder):
@@ -148,6 +156,35 @@ def feeds_the_watchdog(pgtally, folder):
         process.kill()
     expected = (["READY=1"] + 3 * ["WATCHDOG=1"], ["nothing"])
     return Check("systemd's watchdog is fed while pgtally turns", (sorted(said[:4]), said[4:]) == expected, str(said))
+
+
+def feeds_the_watchdog_over_an_upgrade(pgtally, folder):
+    """The manager hears who its main process is now, and of that one that it lives, for as long as it turns."""
+    notified = Notified(folder, "upgrade")
+    process = subprocess.Popen(
+        [pgtally, "serve", "--upstream", "127.0.0.1:1", "--listen", f"127.0.0.1:{free_port()}", "--admin", "off"],
+        env=environment(NOTIFY_SOCKET=notified.path, WATCHDOG_USEC="300000"),
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    said, successor = [], None
+    try:
+        said.append(notified.awaited("READY=1"))
+        process.send_signal(signal.SIGUSR2)
+        successor = int(notified.awaited("MAINPID=").partition("=")[2])
+        process.wait(WAIT_SECONDS)
+        notified.forget()
+        said += [notified.next() for _ in range(3)]
+        os.kill(successor, signal.SIGSTOP)
+        notified.forget()
+        notified.socket.settimeout(1)
+        said.append(notified.next())
+    except (TimeoutError, subprocess.TimeoutExpired) as error:
+        said.append("nothing" if isinstance(error, TimeoutError) else str(error))
+    finally:
+        process.kill()
+        if successor is not None:
+            os.kill(successor, signal.SIGKILL)
+    is_right = said == ["READY=1"] + 3 * ["WATCHDOG=1"] + ["nothing"] and successor != process.pid
+    return Check("systemd's watchdog is fed by the successor after an upgrade", is_right, f"{said}, {successor}")
 
 
 def is_activated(pgtally):

@@ -103,14 +103,14 @@ def taken_ports(pgtally, folder):
 
 
 def unreadable_certificates(pgtally, folder):
-    """Something else than a certificate, or nothing: the setting is named, and the exit code is the configuration's."""
+    """Something else than a certificate, or nothing: setting and file are named, and the exit code is the configuration's."""
     garbage, missing = folder / "garbage.pem", folder / "missing.pem"
     garbage.write_text("this is no certificate")
     for path, words in ((garbage, "holds no certificate"), (missing, "No such file")):
         wrong = {"TLS__CLIENT_TLS": "require", "TLS__CERTIFICATE": str(path), "TLS__KEY": str(missing)}
         with Served(pgtally, folder, path.stem, **wrong) as served:
             code, log = ended(served)
-        is_clear = code == 64 and "tls.certificate" in log and words in log
+        is_clear = code == 64 and "tls.certificate" in log and str(path) in log and words in log
         yield Check(f"a certificate that cannot be used is named ({path.stem})", is_clear, f"{code}: {log}")
 
 

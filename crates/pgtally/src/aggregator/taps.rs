@@ -118,6 +118,7 @@ impl Taps {
                 continue;
             }
             let event = json.get_or_insert_with(|| {
+                let statement = text.as_deref().map(cut);
                 let view = TapView {
                     at: rfc3339(around.clock.unix_seconds(tapped.sent)),
                     session: tapped.session,
@@ -129,7 +130,7 @@ impl Taps {
                     op: &first_word,
                     kind: tapped.kind.name(),
                     fingerprint: &fingerprint,
-                    statement: text.as_deref().map(cut),
+                    statement: statement.as_deref(),
                     duration_ms: milliseconds(duration_ns),
                     server_ms: milliseconds(tapped.server_ns),
                     rows: tapped.rows,
@@ -230,8 +231,13 @@ pub(super) fn first_word(text: &str) -> Cow<'static, str> {
     }
 }
 
-fn cut(text: &str) -> &str {
-    text.get(..text.floor_char_boundary(TAP_TEXT_BYTES_MAX)).unwrap_or(text)
+/// As much of a text as an event holds, with a mark where something is missing.
+fn cut(text: &str) -> Cow<'_, str> {
+    if text.len() <= TAP_TEXT_BYTES_MAX {
+        return Cow::Borrowed(text);
+    }
+    let kept = text.get(..text.floor_char_boundary(TAP_TEXT_BYTES_MAX)).unwrap_or_default();
+    Cow::Owned(format!("{kept}…"))
 }
 
 #[cfg(test)]
@@ -259,6 +265,13 @@ mod tests {
         let second = String::from_utf8(receiver.try_recv().unwrap()).unwrap();
         let lost = 3 + 4 + 5 + TAP_EVENTS_MAX;
         assert_eq!(second, format!("data: {{}}\n\nevent: dropped\ndata: {{\"dropped\":{lost}}}\n\n"));
+    }
+
+    #[test]
+    fn long_texts_are_cut_and_say_so() {
+        assert_eq!(cut("SELECT 1"), "SELECT 1");
+        let long = cut(&"é".repeat(TAP_TEXT_BYTES_MAX)).into_owned();
+        assert!(long.ends_with("é…") && long.len() <= TAP_TEXT_BYTES_MAX + '…'.len_utf8(), "{}", long.len());
     }
 
     #[test]

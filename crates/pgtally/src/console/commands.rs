@@ -117,7 +117,7 @@ impl Token {
 
 /// The commands of a text, separated by semicolons.
 pub(super) fn parse(text: &str) -> Result<Vec<Command>, Misunderstood> {
-    let tokens = tokens(text)?;
+    let tokens = out_of_parentheses(tokens(text)?);
     tokens.split(|token| *token == Token::Symbol(';')).filter(|it| !it.is_empty()).map(command).collect()
 }
 
@@ -246,6 +246,19 @@ fn tokens(text: &str) -> Result<Vec<Token>, Misunderstood> {
     Ok(tokens)
 }
 
+/// Takes single texts out of parentheses: the JDBC driver puts every value that it writes into a statement in some.
+fn out_of_parentheses(mut tokens: Vec<Token>) -> Vec<Token> {
+    let mut at = 0;
+    while let Some(three) = tokens.get(at..at + 3) {
+        if matches!(three, [Token::Symbol('('), Token::Text(_), Token::Symbol(')')]) {
+            tokens.remove(at + 2);
+            tokens.remove(at);
+        }
+        at += 1;
+    }
+    tokens
+}
+
 fn split_at(text: &str, belongs: impl Fn(char) -> bool) -> (&str, &str) {
     text.split_at(text.find(|c| !belongs(c)).unwrap_or(text.len()))
 }
@@ -308,6 +321,7 @@ mod tests {
             "show routes like '/o''r%' ; reload /* x */",
             &[Command::Show(Subject::Routes, Some(Like::Text("/o'r%".into()))), Command::Reload],
         );
+        check("SHOW ROUTES LIKE ('/o%')", &[Command::Show(Subject::Routes, Some(Like::Text("/o%".into())))]);
         check("SHOW ROUTES LIKE $1", &[Command::Show(Subject::Routes, Some(Like::Parameter(0)))]);
         check(
             "INVALIDATE TAG product:42, 'a b'",
@@ -333,6 +347,9 @@ mod tests {
             "SHOW TABLES",
             "SHOW ROUTES LIKE",
             "SHOW ROUTES LIKE 1",
+            "SHOW ROUTES LIKE (('a'))",
+            "SHOW ROUTES LIKE ('a'",
+            "SHOW ROUTES LIKE ()",
             "SHOW ROUTES 'x'",
             "RELOAD NOW",
             "INVALIDATE",

@@ -56,28 +56,33 @@ impl fmt::Debug for EndPoint {
     }
 }
 
-/// All certificates of a PEM file, the leaf first.
+/// All certificates of a PEM file, the leaf first. Errors name the file.
 pub(super) fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     let pem = read(path)?;
     let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
-    let certificates = certificates.map_err(|_| "it is not PEM".to_owned())?;
-    if certificates.is_empty() { Err("it holds no certificate".into()) } else { Ok(certificates) }
+    let certificates = certificates.map_err(|_| format!("{} is not PEM", path.display()))?;
+    if certificates.is_empty() {
+        return Err(format!("{} holds no certificate", path.display()));
+    }
+    Ok(certificates)
 }
 
-/// The first private key of a PEM file.
+/// The first private key of a PEM file. Errors name the file.
 pub(super) fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, String> {
     let pem = read(path)?;
     // The library's words are left out: they might repeat a line of the file.
     let key = PrivateKeyDer::from_pem_slice(&pem);
-    key.map_err(|_| "it holds no private key in PEM; a key with a passphrase cannot be used".into())
+    let nothing = "holds no private key in PEM; a key with a passphrase cannot be used";
+    key.map_err(|_| format!("{} {nothing}", path.display()))
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, String> {
-    let length = std::fs::metadata(path).map_err(|error| format!("cannot be read: {error}"))?.len();
+    let unreadable = |error| format!("{} cannot be read: {error}", path.display());
+    let length = std::fs::metadata(path).map_err(unreadable)?.len();
     if length > FILE_BYTES_MAX {
-        return Err(format!("has more than {FILE_BYTES_MAX} bytes"));
+        return Err(format!("{} has more than {FILE_BYTES_MAX} bytes", path.display()));
     }
-    std::fs::read(path).map_err(|error| format!("cannot be read: {error}"))
+    std::fs::read(path).map_err(unreadable)
 }
 
 /// Whether `key` belongs to `certificate`. rustls's own comparison refuses X.509 version 1, which stock PostgreSQL

@@ -16,7 +16,7 @@ use super::frame::Frame;
 use super::health::{Samples, Table};
 use super::login::is_own_form;
 use super::text::{bytes, milliseconds, number, short, visible};
-use super::{page, problem};
+use super::{bad_form, not_own_form, page, problem};
 use crate::admin::AdminState;
 use crate::cached::views::{self, CacheAnswer, EntryView, ReasonView, TagView};
 use crate::catalog::explain::{Explained, explain};
@@ -182,21 +182,14 @@ pub(super) async fn forget(
     form: Result<Form<ForgetForm>, FormRejection>,
 ) -> Response {
     if !is_own_form(&headers) {
-        return problem(
-            &state,
-            StatusCode::FORBIDDEN,
-            "Not from here",
-            "The form must be sent by its own page.",
-        );
+        return not_own_form(&state);
     }
     match (form, &state.asker.cache) {
         (Ok(Form(ForgetForm { tag })), Some(cache)) => {
             cache.invalidate(&[tag], &[], false);
             Redirect::to("/cache").into_response()
         }
-        (Err(_), _) => {
-            problem(&state, StatusCode::BAD_REQUEST, "Not understood", "This is not what the form sends.")
-        }
+        (Err(_), _) => bad_form(&state),
         (_, None) => {
             problem(&state, StatusCode::CONFLICT, "No cache", "There is no cache: cache.enabled is off.")
         }

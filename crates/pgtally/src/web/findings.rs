@@ -13,7 +13,7 @@ use serde::Deserialize;
 use super::frame::Frame;
 use super::login::is_own_form;
 use super::text::{milliseconds, moment, number, psql, request_href, route_href, short, visible};
-use super::{Asked, busy, not_found, page, problem};
+use super::{Asked, bad_form, busy, not_found, not_own_form, page};
 use crate::admin::AdminState;
 use crate::api::FindingView;
 use crate::lookups::{Listing, Order};
@@ -166,20 +166,10 @@ pub(super) async fn acknowledge(
     form: Result<Form<AckForm>, FormRejection>,
 ) -> Response {
     if !is_own_form(&headers) {
-        return problem(
-            &state,
-            StatusCode::FORBIDDEN,
-            "Not from here",
-            "The form must be sent by its own page.",
-        );
+        return not_own_form(&state);
     }
     let Ok(Form(form)) = form else {
-        return problem(
-            &state,
-            StatusCode::BAD_REQUEST,
-            "Not understood",
-            "This is not what the form sends.",
-        );
+        return bad_form(&state);
     };
     let added = match form.entry(id.clone()) {
         Ok(entry) => state.reloading.acknowledge(entry).await.map_err(|error| error.to_string()),
