@@ -200,10 +200,10 @@ test_deployment() {
     add $(last_line_numbers)
 }
 
-# What must not get slower: instructions per statement, and system calls per query. Both are exact, whatever else the
-# machine does.
+# What must not get slower: instructions per statement and system calls per query, which are exact, whatever else the
+# machine does; and the processor time of scrapes and pages, far below its bound.
 test_costs() {
-    say "instructions and system calls"
+    say "instructions, system calls, scrapes and pages"
     # The two gates build the same things in release mode.
     run_part costs-build everything cargo build --locked --release -p pgtally -p pgtally-benches
     if [ "$part_status" -eq 0 ]; then
@@ -211,6 +211,9 @@ test_costs() {
         add_one
         run_part system-calls everything benches/load/run.sh --endpoints pgtally --rounds 0 --clients 1 --system-calls \
             --calls-max 6.1 --results "$CACHE/results"
+        add_one
+        run_part answers everything python3 -B -u benches/load/answers.py --rounds 10 --check \
+            --pgtally "${CARGO_TARGET_DIR:-$PWD/target}/release/pgtally"
         add_one
     else
         add 0 1
