@@ -5,7 +5,9 @@ and simple; COPY out, whose bytes are compared with those of a direct connection
 reloads all the time. A sample is taken every few seconds. In the first half tables fill up to their bounds; after it,
 memory may not grow by more than a tenth.
 
-Usage: run.py --pgtally PATH [--minutes N]. The last line is `N passed, N failed`.
+Usage: run.py --pgtally PATH [--minutes N] [--rate N] [--record FILE]. With --rate each pgbench makes at most so many
+transactions a second, and a COPY is made each second: for a machine that others use too. The record is a Markdown file
+with what was found and the curve of the memory. The last line is `N passed, N failed`.
 """
 
 import argparse
@@ -35,6 +37,7 @@ COPY = "COPY (SELECT n, md5(n::text) FROM generate_series(1, 100000) n) TO STDOU
 GROWTH_BYTES = 4 * 1024 * 1024
 SHORT_SECONDS, SHORT_GROWTH_BYTES = 600, 16 * 1024 * 1024
 PROGRESS_SAMPLES = 15
+RECORD_POINTS = 30
 
 LOADS = [
     ["-S", "-M", "simple", "-c", "4"],
@@ -101,10 +104,10 @@ def copied(postgres, port):
     return digest if client.returncode == 0 else None
 
 
-def copy_forever(postgres, port, is_over):
+def copy_forever(postgres, port, is_over, pause):
     """COPY out, all the time; answers with what went wrong."""
     expected = copied(postgres, postgres.port)
-    while not is_over.is_set():
+    while not is_over.wait(pause):
         found = copied(postgres, port)
         if found is None:
             return ["a COPY failed"]
@@ -113,7 +116,7 @@ def copy_forever(postgres, port, is_over):
     return []
 
 
-def kill_forever(postgres, port, is_over):
+def kill_forever(postgres, port, is_over, _):
     """Clients that crash in the middle of a big answer."""
     while not is_over.wait(KILL_SECONDS):
         with psql(postgres, port, "SELECT * FROM pgbench_accounts", stdout=subprocess.PIPE) as client:
@@ -124,17 +127,19 @@ def kill_forever(postgres, port, is_over):
 class Load:
     """Everything that runs at the same time, and what went wrong with it."""
 
-    def __init__(self, postgres, port, seconds):
+    def __init__(self, postgres, port, seconds, rate):
         self.problems = {"bench": [], "copy": [], "kill": []}
         self.is_over = threading.Event()
 
+        limited = ["-R", rate] if rate else []
+
         def bench(load):
-            done = postgres.pgbench(port, *load, "-n", "-T", int(seconds))
+            done = postgres.pgbench(port, *load, *limited, "-n", "-T", int(seconds))
             if done.returncode != 0:
                 self.problems["bench"].append(f"pgbench {' '.join(load)}: {done.stderr[-500:]}")
 
         def background(name, work):
-            self.problems[name].extend(work(postgres, port, self.is_over))
+            self.problems[name].extend(work(postgres, port, self.is_over, 1 if rate else 0))
 
         self.threads = [threading.Thread(target=bench, args=(load,)) for load in LOADS]
         for name, work in (("copy", copy_forever), ("kill", kill_forever)):
@@ -174,7 +179,7 @@ def sessions_left(proxy):
         time.sleep(0.1)
 
 
-def checks(proxy, load, samples, seconds):
+def checks(proxy, load, samples, seconds, say):
     """What must hold after the load: (name, problems)."""
     warm = max(samples[: max(len(samples) // 2, 1)])
     grown = samples[-1] - warm
@@ -182,7 +187,7 @@ def checks(proxy, load, samples, seconds):
     blind, left = proxy.metric("pgtally_sessions_blind_total"), sessions_left(proxy)
     queries, opened = proxy.metric("pgtally_queries_total"), proxy.metric("pgtally_connections_opened_total")
     lost = proxy.metric("pgtally_observations_dropped_total")
-    print(f"{queries:.0f} queries, {opened:.0f} connections, {warm / 2**20:.1f} MiB warm, {samples[-1] / 2**20:.1f} MiB at the end, {lost:.0f} dropped")
+    say(f"{queries:.0f} queries, {opened:.0f} connections, {warm / 2**20:.1f} MiB warm, {samples[-1] / 2**20:.1f} MiB at the end, {lost:.0f} dropped")
     errors = [line for line in proxy.stop() if '"level":"ERROR"' in line][:10]
     yield "every transaction succeeds", load.problems["bench"]
     yield "a COPY has the bytes of a direct one", load.problems["copy"]
@@ -193,22 +198,41 @@ def checks(proxy, load, samples, seconds):
     yield "no error is logged", errors
 
 
+def curve(samples, seconds):
+    """The memory over time, as a table of some thirty rows."""
+    yield from ("", "| minute | MiB |", "| ---: | ---: |")
+    step = max(len(samples) // RECORD_POINTS, 1)
+    for number in range(0, len(samples), step):
+        yield f"| {number * seconds / len(samples) / 60:.1f} | {samples[number] / 2**20:.1f} |"
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pgtally", required=True, type=Path)
     parser.add_argument("--minutes", type=float, default=60)
+    parser.add_argument("--rate", type=int, help="transactions a second of each pgbench; as many as there can be without it")
+    parser.add_argument("--record", type=Path)
     arguments = parser.parse_args()
-    seconds, failed, count = arguments.minutes * 60, 0, 0
+    seconds, failed, count, told = arguments.minutes * 60, 0, 0, []
+
+    def say(line):
+        print(line, flush=True)
+        told.append(line)
+
     with Postgres(scale=5) as postgres:
         proxy = Proxy(arguments.pgtally, postgres)
-        load = Load(postgres, proxy.port, seconds)
+        load = Load(postgres, proxy.port, seconds, arguments.rate)
         samples = watch(proxy, seconds)
         load.end()
-        for name, problems in checks(proxy, load, samples, seconds):
-            print(f"FAIL  {name}\n      {problems}" if problems else f"ok    {name}")
+        for name, problems in checks(proxy, load, samples, seconds, say):
+            say(f"FAIL  {name}: {problems}" if problems else f"ok    {name}")
             failed += bool(problems)
             count += 1
-    print(f"{count - failed} passed, {failed} failed")
+    say(f"{count - failed} passed, {failed} failed")
+    if arguments.record:
+        rate = f"at most {arguments.rate} transactions/s of each pgbench" if arguments.rate else "no limit of the rate"
+        head = [f"# Soak: {arguments.minutes:g} minutes of mixed load", "", f"{rate}, `benches/soak/run.py`.", "", "```"]
+        arguments.record.write_text("\n".join([*head, *told, "```", *curve(samples, seconds)]) + "\n")
     return 1 if failed else 0
 
 
