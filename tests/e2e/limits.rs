@@ -244,6 +244,9 @@ fn a_client_that_never_reads_holds_up_only_itself() {
     assert!(sent < answer.len(), "backpressure reaches the server");
     let grown = resident_bytes().saturating_sub(before);
     assert!(grown < 8 * MIB, "{} MiB", grown / MIB);
+    // Once it lasts, an operator can see which side it is.
+    proxy.wait_for_metric("pgtally_sessions_stalled{side=\"client\"}", 1.0);
+    proxy.wait_for_metric("pgtally_stalls_total{side=\"client\"}", 1.0);
 
     let (mut other, mut other_upstream) = fake.session(proxy.address());
     other.send(&frontend::query("SELECT name FROM users"));
@@ -255,6 +258,26 @@ fn a_client_that_never_reads_holds_up_only_itself() {
     let sending = std::thread::spawn(move || upstream.send(&rest));
     lazy.expect(&answer);
     sending.join().unwrap();
+    proxy.wait_for_metric("pgtally_sessions_stalled{side=\"client\"}", 0.0);
+    proxy.wait_for_metric("pgtally_stalls_total{side=\"upstream\"}", 0.0);
+}
+
+#[test]
+fn a_server_that_takes_nothing_is_named_and_leaves_nothing_behind() {
+    let _alone = alone();
+    let fake = FakePostgres::tcp();
+    let proxy = TestProxy::to(fake.address());
+    let (mut client, upstream) = fake.session(proxy.address());
+    let copied = wire::message(b'd', &vec![b'x'; 64 * MIB]);
+    let before = resident_bytes();
+    let sent = client.send_until_stuck(&copied, Duration::from_millis(300));
+    assert!(sent < copied.len(), "backpressure reaches the client");
+    let grown = resident_bytes().saturating_sub(before);
+    assert!(grown < 8 * MIB, "{} MiB", grown / MIB);
+    proxy.wait_for_metric("pgtally_sessions_stalled{side=\"upstream\"}", 1.0);
+    drop((client, upstream));
+    proxy.wait_for_metric("pgtally_sessions_stalled{side=\"upstream\"}", 0.0);
+    proxy.wait_for_metric("pgtally_stalls_total{side=\"upstream\"}", 1.0);
 }
 
 #[test]

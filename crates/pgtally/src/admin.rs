@@ -77,6 +77,7 @@ pub(crate) async fn serve(listener: std::net::TcpListener, state: AdminState) {
         .route("/tap", get(lists::tap))
         .fallback(async || failure(StatusCode::NOT_FOUND, "no such resource; GET /api lists all"))
         .layer(middleware::from_fn_with_state(state.clone(), admit));
+    let counted = Arc::clone(&state.asker.metrics);
     let routes = Router::new()
         .route("/api", get(async || INDEX))
         .route("/livez", get(async || "ok\n"))
@@ -91,7 +92,7 @@ pub(crate) async fn serve(listener: std::net::TcpListener, state: AdminState) {
         .with_state(state);
     let served = async {
         let listener = tokio::net::TcpListener::from_std(listener)?;
-        axum::serve(Bounded::new(listener), routes).await
+        axum::serve(Bounded::new(listener, counted), routes).await
     };
     if let Err(error) = served.await {
         error!(%error, "the admin listener has failed; traffic goes on");

@@ -55,6 +55,7 @@ mod sessions;
 mod signals;
 mod slots;
 mod socket;
+mod stalls;
 mod startup;
 mod tap;
 mod tls;

@@ -7,6 +7,10 @@ use std::time::Duration;
 pub(crate) const SCRATCH_BYTES: usize = 64 * 1024;
 /// Chunks one direction may move before the other sessions of the thread get their turn.
 pub(crate) const CHUNKS_PER_POLL_MAX: usize = 16;
+/// Bytes of the client's that may be moved before the runtime looks whether the server has answered: an error that
+/// ends what the client is doing should not wait for megabytes that are sent in vain. One look per so many bytes costs
+/// next to nothing; a statement is shorter, and never causes one.
+pub(crate) const TO_UPSTREAM_BYTES_PER_POLL: usize = SCRATCH_BYTES;
 /// Time a new process has, in an upgrade, to say that it serves.
 pub(crate) const SUCCESSOR_TIMEOUT: Duration = Duration::from_secs(30);
 /// Bytes of forwarded chunks that may wait to be observed; longer chunks do not wait.
@@ -109,8 +113,14 @@ pub(crate) const ACK_BYTES_MAX: usize = 4_096;
 pub(crate) const VERSION_BYTES_MAX: usize = 128;
 /// Time in which the files of a configuration must be read at a reload. One that hangs holds up later reloads, nothing else.
 pub(crate) const RELOAD_TIMEOUT: Duration = Duration::from_secs(5);
+/// Time for which a peer may take nothing of what waits for it before that is told: longer than any network hiccup
+/// that mends itself.
+pub(crate) const STALLED_AFTER: Duration = Duration::from_secs(5);
 /// Connections to the admin listener that are served at once; others wait for their turn.
 pub(crate) const ADMIN_CONNECTIONS_MAX: usize = 256;
+/// Those of one address: whoever holds all of its places keeps nobody else out. Scrapers and probes need a handful each,
+/// also where many come from one address.
+pub(crate) const ADMIN_CONNECTIONS_PER_SOURCE_MAX: u32 = 128;
 /// Time after which a connection to the admin listener is closed that was written nothing: longer than scrapes are apart.
 pub(crate) const ADMIN_IDLE: Duration = Duration::from_secs(120);
 /// Bytes of the longest Parse or Query that comment lifting reads: longer texts are written by programs, once.

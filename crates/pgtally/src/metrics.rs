@@ -46,6 +46,7 @@ const BLIND_BY_SHELL: [&str; 4] = ["analysis_off", "panic", "replication", "star
 /// All metrics of one proxy.
 pub(crate) struct Metrics {
     registry: Registry,
+    pub(crate) admin_refused: IntCounter,
     pub(crate) aggregator_restarts: IntCounter,
     pub(crate) auth_failures: IntCounterVec,
     pub(crate) baseline_saves: IntCounterVec,
@@ -88,7 +89,9 @@ pub(crate) struct Metrics {
     pub(crate) sessions_blind: IntCounterVec,
     pub(crate) lifted_parses: IntCounterVec,
     pub(crate) sessions_refused: IntCounterVec,
+    pub(crate) sessions_stalled: IntGaugeVec,
     pub(crate) slow_queries: IntCounterVec,
+    pub(crate) stalls: IntCounterVec,
     pub(crate) statement_calls: IntCounterVec,
     pub(crate) statement_errors: IntCounterVec,
     pub(crate) statement_rows: IntCounterVec,
@@ -125,6 +128,10 @@ impl Metrics {
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         make.register(prometheus::process_collector::ProcessCollector::for_self())?;
         let metrics = Self {
+            admin_refused: make.counter(
+                "admin_connections_refused_total",
+                "Connections to the admin listener closed at once, as their address had too many",
+            )?,
             aggregator_restarts: make
                 .counter("aggregator_restarts_total", "Restarts of the aggregator with empty state")?,
             auth_failures: make.counters(
@@ -290,6 +297,16 @@ impl Metrics {
                 "Sessions refused with SQLSTATE 53300, by the limit that was met",
                 &["limit"],
             )?,
+            sessions_stalled: make.gauges(
+                "sessions_stalled",
+                "Sessions with a side that takes nothing at present, for 5 s or longer, while bytes wait for it",
+                &["side"],
+            )?,
+            stalls: make.counters(
+                "stalls_total",
+                "Times that a side took nothing for 5 s while bytes waited for it",
+                &["side"],
+            )?,
             slow_queries: make.counters(
                 "slow_queries_total",
                 "Statements that took longer than the bound for slow statements",
@@ -345,6 +362,10 @@ impl Metrics {
         }
         for label in ["database", "fingerprint", "route"] {
             self.label_overflow.with_label_values(&[label]);
+        }
+        for side in ["client", "upstream"] {
+            self.stalls.with_label_values(&[side]);
+            self.sessions_stalled.with_label_values(&[side]);
         }
         for limit in Limit::ALL {
             self.sessions_refused.with_label_values(&[limit.name()]);

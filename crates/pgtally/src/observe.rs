@@ -143,7 +143,8 @@ impl Observatory {
         }
     }
 
-    fn want_tick(&self) {
+    /// Asks the control thread for a tick, if none is on its way.
+    pub(crate) fn want_tick(&self) {
         if !self.is_ticking.replace(true) {
             self.wants_tick.notify_one();
         }
@@ -327,6 +328,11 @@ impl Observation {
         Self { slot, local: Rc::clone(local), login: Some(Box::new(LoginWatch::new())) }
     }
 
+    /// The session's number.
+    pub(crate) fn session(&self) -> u64 {
+        self.slot.session
+    }
+
     /// Leaves `ending` out of the application's name: see [`SessionObserver::leave_out_of_name`].
     pub(crate) fn leave_out_of_name(&self, ending: &str) {
         if let Some(observer) = &mut *self.slot.observer.borrow_mut() {
@@ -427,6 +433,7 @@ mod tests {
             ),
             overhead: crate::overhead::Overhead::default(),
             scratch: RefCell::default(),
+            stalls: crate::stalls::Stalls::default(),
         });
         let startup = Startup { major: 3, minor: 0, parameters: Vec::new() };
         let mut sick = Observation::begin(1, Some(&startup), None, &local);

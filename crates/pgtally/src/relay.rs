@@ -11,16 +11,18 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 
 use pgtally_analysis::Moment;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::task::yield_now;
 
-use crate::limits::CHUNKS_PER_POLL_MAX;
+use crate::limits::{CHUNKS_PER_POLL_MAX, TO_UPSTREAM_BYTES_PER_POLL};
 use crate::observe::Observation;
 use crate::overhead::Heading;
 use crate::socket::Stream;
+use crate::stalls::StallWatch;
 use crate::worker::Local;
 
 /// Which peer ended a session, and how.
@@ -44,7 +46,13 @@ pub(crate) async fn relay(
     local: &Local,
 ) -> RelayEnd {
     let mut relay = Relay { to_upstream: Direction::default(), to_client: Direction::default() };
-    poll_fn(|cx| relay.poll(client, upstream, observation, local, cx)).await
+    let mut stalls = StallWatch::of(observation.session(), local);
+    poll_fn(|cx| {
+        let polled = relay.poll(client, upstream, observation, local, cx);
+        stalls.look(&relay.to_upstream, &relay.to_client);
+        polled
+    })
+    .await
 }
 
 struct Relay {
@@ -64,12 +72,14 @@ impl Relay {
         // Borrowed only inside this poll: the thread's sessions share one buffer.
         let scratch = &mut *local.scratch.borrow_mut();
         if !self.to_upstream.is_over {
-            let moved = self.to_upstream.poll(client, upstream, scratch, cx, local, |chunk, began| {
-                // Read after the write: "sent" is the moment the last byte went out.
-                let now = local.clock.now();
-                local.overhead.end(began, Heading::ToUpstream, now, &local.metrics);
-                observation.frontend(chunk, now);
-            });
+            let bytes_max = TO_UPSTREAM_BYTES_PER_POLL;
+            let moved =
+                self.to_upstream.poll((client, upstream), scratch, cx, local, bytes_max, |chunk, began| {
+                    // Read after the write: "sent" is the moment the last byte went out.
+                    let now = local.clock.now();
+                    local.overhead.end(began, Heading::ToUpstream, now, &local.metrics);
+                    observation.frontend(chunk, now);
+                });
             match moved {
                 Poll::Pending => {}
                 Poll::Ready(Err(Broken::Read(error))) => return Poll::Ready(RelayEnd::ClientLost(error)),
@@ -77,7 +87,8 @@ impl Relay {
                 Poll::Ready(Ok(()) | Err(Broken::Write(_))) => self.to_upstream.end(),
             }
         }
-        let moved = self.to_client.poll(upstream, client, scratch, cx, local, |chunk, began| {
+        let bytes_max = usize::MAX;
+        let moved = self.to_client.poll((upstream, client), scratch, cx, local, bytes_max, |chunk, began| {
             let now = local.clock.now();
             local.overhead.end(began, Heading::ToClient, now, &local.metrics);
             observation.backend(chunk, now);
@@ -109,6 +120,8 @@ pub(crate) struct Direction {
     owed: Vec<u8>,
     /// How many of them have been written.
     paid: usize,
+    /// Whether the writer took less than there was when it was last asked.
+    is_stalled: bool,
     pub(crate) is_read_to_end: bool,
     pub(crate) is_over: bool,
 }
@@ -117,15 +130,19 @@ impl Direction {
     /// Moves chunks until a socket makes it wait, the reader's end has been passed on, or a socket breaks.
     fn poll(
         &mut self,
-        reader: &mut Stream,
-        writer: &mut Stream,
+        (reader, writer): (&mut Stream, &mut Stream),
         scratch: &mut [u8],
         cx: &mut Context<'_>,
         local: &Local,
+        bytes_max: usize,
         mut observe: impl FnMut(&[u8], Option<Moment>),
     ) -> Poll<Result<(), Broken>> {
+        let mut moved = 0;
         for _ in 0..CHUNKS_PER_POLL_MAX {
             ready!(self.poll_pay(writer, cx)).map_err(Broken::Write)?;
+            if moved >= bytes_max {
+                break;
+            }
             if self.is_read_to_end {
                 // A peer that is gone already needs no farewell.
                 let _ = ready!(Pin::new(&mut *writer).poll_shutdown(cx));
@@ -141,10 +158,10 @@ impl Direction {
             }
             let forwarded = self.forward(writer, chunk, cx);
             observe(chunk, began);
+            moved += chunk.len();
             forwarded.map_err(Broken::Write)?;
         }
-        // Others of this thread are waiting: go on at the next turn.
-        cx.waker().wake_by_ref();
+        poll_later(cx);
         Poll::Pending
     }
 
@@ -167,6 +184,12 @@ impl Direction {
 
     /// Writes what is owed, and what TLS still holds: it takes more than its socket does.
     pub(crate) fn poll_pay(&mut self, writer: &mut Stream, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let paid = self.poll_write_owed(writer, cx);
+        self.is_stalled = paid.is_pending();
+        paid
+    }
+
+    fn poll_write_owed(&mut self, writer: &mut Stream, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while let Some(rest) = self.owed.get(self.paid..).filter(|rest| !rest.is_empty()) {
             let written = ready!(Pin::new(&mut *writer).poll_write(cx, rest))?;
             if written == 0 {
@@ -186,11 +209,25 @@ impl Direction {
         !self.owed.is_empty()
     }
 
+    /// Whether the writer's socket makes this direction wait.
+    pub(crate) fn is_stalled(&self) -> bool {
+        self.is_stalled
+    }
+
     pub(crate) fn end(&mut self) {
         self.is_over = true;
+        self.is_stalled = false;
         self.owed = Vec::new();
         self.paid = 0;
     }
+}
+
+/// Goes on when the others of this thread have had their turn, and the runtime has looked at all sockets: what has
+/// come from the other side meanwhile is seen then.
+pub(crate) fn poll_later(cx: &mut Context<'_>) {
+    // A waker that is woken at once is asked for some sixty times before the runtime looks at the sockets. This
+    // future's first poll leaves it to be woken after that look; nothing else is wanted of it.
+    let _ = pin!(yield_now()).poll(cx);
 }
 
 /// Closing a socket with unread bytes resets the connection, and some systems then throw away what was delivered but

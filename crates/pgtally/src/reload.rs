@@ -127,10 +127,9 @@ impl Reloading {
         });
         let (read, _turn) = read.await?;
         let Read { config, reloaded, next } = read?;
-        self.sink
-            .send(Message::Settings(Box::new(config.findings.clone()), Box::new(config.baselines.clone())))
-            .await
-            .map_err(|_| ReloadError::Stopping)?;
+        // The last moment at which whoever asked can leave: what follows happens as a whole.
+        let place = self.sink.reserve().await.map_err(|_| ReloadError::Stopping)?;
+        place.send(Message::Settings(Box::new(config.findings.clone()), Box::new(config.baselines.clone())));
         self.live.send_replace(Arc::new(*next));
         for hook in self.hooks.lock().unwrap_or_else(PoisonError::into_inner).iter() {
             hook(&config);
@@ -151,10 +150,10 @@ impl Reloading {
         });
         let (added, _turn) = added.await?;
         let (config, file, entries) = added?;
+        let place = self.sink.reserve().await.map_err(|_| AckError::Stopping)?;
         let (findings, baselines) = (config.findings.clone(), config.baselines.clone());
         *self.running.lock().unwrap_or_else(PoisonError::into_inner) = config;
-        let message = Message::Settings(Box::new(findings), Box::new(baselines));
-        self.sink.send(message).await.map_err(|_| AckError::Stopping)?;
+        place.send(Message::Settings(Box::new(findings), Box::new(baselines)));
         info!(file, entries, "acknowledgement added");
         Ok((file, entries))
     }

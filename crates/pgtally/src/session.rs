@@ -266,7 +266,12 @@ impl Ending {
 impl Drop for Ending {
     fn drop(&mut self) {
         let reason = self.reason.name();
-        debug!(session = self.number, side = self.reason.side(), reason, "session ended");
+        let (session, side) = (self.number, self.reason.side());
+        if self.reason.is_untold_fault() {
+            info!(session, side, reason, "connection ended before it was a session");
+        } else {
+            debug!(session, side, reason, "session ended");
+        }
         self.metrics.connections_closed.with_label_values(&[reason]).inc();
     }
 }
@@ -335,6 +340,11 @@ impl Reason {
 }
 
 impl Reason {
+    /// Whether it is a fault that nothing else has told of. Those that come in floods are told of where they are counted.
+    const fn is_untold_fault(self) -> bool {
+        matches!(self, Self::StartupInvalid | Self::StartupTimeout | Self::TlsMissing)
+    }
+
     /// Who ended it, or whose fault it was.
     const fn side(self) -> &'static str {
         match self {

@@ -30,6 +30,7 @@ use crate::metrics::Metrics;
 use crate::observe::Observatory;
 use crate::overhead::Overhead;
 use crate::session::{self, Started};
+use crate::stalls::Stalls;
 use crate::tap::TapSwitch;
 
 /// What a worker needs from the rest of the process.
@@ -54,6 +55,7 @@ pub(crate) struct Local {
     pub(crate) overhead: Overhead,
     /// One read buffer for all sessions of the thread, borrowed inside a poll only.
     pub(crate) scratch: RefCell<Box<[u8]>>,
+    pub(crate) stalls: Stalls,
 }
 
 /// Something for a worker to do.
@@ -136,6 +138,7 @@ pub(crate) fn start(number: usize, setting: Setting) -> io::Result<(WorkerHandle
                     observatory: Observatory::new(setting.observer, wants_tick, setting.taps),
                     overhead: Overhead::default(),
                     scratch: RefCell::new(vec![0; SCRATCH_BYTES].into_boxed_slice()),
+                    stalls: Stalls::default(),
                 });
                 runtime.block_on(run(&local, receiver, &setting.sink));
                 // Ends the sessions that are left; their observers close.
@@ -160,7 +163,13 @@ async fn run(local: &Rc<Local>, mut commands: mpsc::Receiver<Command>, sink: &mp
             Command::Pulse(reply) => drop(reply.send(())),
             Command::Serve(started) => drop(spawn_local(session::serve(started, Rc::clone(local)))),
             Command::Sessions(reply) => drop(reply.send(observatory.sessions(&local.clock))),
-            Command::Tick => observatory.tick(local.clock.now(), sink, &local.metrics),
+            Command::Tick => {
+                let now = local.clock.now();
+                observatory.tick(now, sink, &local.metrics);
+                if local.stalls.tick(now, &local.metrics) {
+                    observatory.want_tick();
+                }
+            }
         }
     }
 }

@@ -15,11 +15,12 @@ use pgtally_cache::Key;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::session::{CachedSession, Step};
-use crate::limits::CHUNKS_PER_POLL_MAX;
+use crate::limits::{CHUNKS_PER_POLL_MAX, TO_UPSTREAM_BYTES_PER_POLL};
 use crate::observe::Observation;
 use crate::overhead::Heading;
-use crate::relay::{Broken, Direction, RelayEnd, discard_unread};
+use crate::relay::{Broken, Direction, RelayEnd, discard_unread, poll_later};
 use crate::socket::Stream;
+use crate::stalls::StallWatch;
 use crate::worker::Local;
 
 /// Relays bytes both ways until the session is over, and serves what it can.
@@ -31,9 +32,15 @@ pub(crate) async fn relay(
     local: &Local,
 ) -> RelayEnd {
     let (to_upstream, to_client) = (Direction::default(), Direction::default());
+    let mut stalls = StallWatch::of(observation.session(), local);
     let mut relay =
         Relay { client, upstream, session, observation, local, to_upstream, to_client, held: None };
-    let end = poll_fn(|cx| relay.poll(cx)).await;
+    let end = poll_fn(|cx| {
+        let polled = relay.poll(cx);
+        stalls.look(&relay.to_upstream, &relay.to_client);
+        polled
+    })
+    .await;
     if matches!(end, RelayEnd::UpstreamClosed | RelayEnd::UpstreamLost(_)) {
         relay.session.upstream_ended();
     }
@@ -116,8 +123,12 @@ impl Relay<'_> {
     }
 
     fn poll_client(&mut self, scratch: &mut [u8], cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
+        let mut moved = 0;
         for _ in 0..CHUNKS_PER_POLL_MAX {
             ready!(self.to_upstream.poll_pay(self.upstream, cx)).map_err(Broken::Write)?;
+            if moved >= TO_UPSTREAM_BYTES_PER_POLL {
+                break;
+            }
             if let Some(held) = self.held.take() {
                 let since = held.since;
                 let Some((chunk, may_wait)) = self.poll_held(held, cx) else { return Poll::Pending };
@@ -137,10 +148,10 @@ impl Relay<'_> {
                 self.to_upstream.is_read_to_end = true;
                 continue;
             }
+            moved += chunk.len();
             self.take(chunk, Arrival { since: None, began, may_wait: true }, cx)?;
         }
-        // Others of this thread are waiting: go on at the next turn.
-        cx.waker().wake_by_ref();
+        poll_later(cx);
         Poll::Pending
     }
 
@@ -236,7 +247,7 @@ impl Relay<'_> {
             self.observation.backend(chunk, now);
             forwarded.map_err(Broken::Write)?;
         }
-        cx.waker().wake_by_ref();
+        poll_later(cx);
         Poll::Pending
     }
 }
