@@ -244,15 +244,15 @@ fn a_client_that_never_reads_holds_up_only_itself() {
     assert!(sent < answer.len(), "backpressure reaches the server");
     let grown = resident_bytes().saturating_sub(before);
     assert!(grown < 8 * MIB, "{} MiB", grown / MIB);
-    // Once it lasts, an operator can see which side it is.
-    proxy.wait_for_metric("pgtally_sessions_stalled{side=\"client\"}", 1.0);
-    proxy.wait_for_metric("pgtally_stalls_total{side=\"client\"}", 1.0);
 
     let (mut other, mut other_upstream) = fake.session(proxy.address());
     other.send(&frontend::query("SELECT name FROM users"));
     other_upstream.expect(&frontend::query("SELECT name FROM users"));
     other_upstream.send(&backend::done("SELECT 0"));
     other.expect(&backend::done("SELECT 0"));
+    // Once it lasts, an operator can see which side it is.
+    proxy.wait_for_metric("pgtally_sessions_stalled{side=\"client\"}", 1.0);
+    proxy.wait_for_metric("pgtally_stalls_total{side=\"client\"}", 1.0);
 
     let rest = answer[sent..].to_vec();
     let sending = std::thread::spawn(move || upstream.send(&rest));
