@@ -17,7 +17,8 @@ use pgtally_fingerprint::name_hash;
 use pgtally_protocol::frontend::{self, Bind, Parse, Target, Text};
 use pgtally_protocol::limits::PORTALS_MAX;
 use pgtally_protocol::{
-    Attachments, Conversation, Desync, Frame, FrameReader, NameHash, Step, TransactionStatus, backend,
+    Attachments, Conversation, Desync, Frame, FrameReader, NameHash, OpenFrame, Step, TransactionStatus,
+    backend,
 };
 
 use crate::facts::{StatementFacts, WriteSet};
@@ -185,6 +186,12 @@ impl<S: Statement + Clone> Front<S> {
         let doubts = self.doubts;
         let prepared = self.conversation.statement(NameHash::of(name))?;
         (prepared.doubts == doubts).then_some(&*prepared)
+    }
+
+    /// What has come of a frame of the server's that has not ended.
+    #[must_use]
+    pub fn open_frame(&self) -> OpenFrame<'_> {
+        self.upstream.open_frame()
     }
 
     /// Whether settings may have changed since the last call.

@@ -1,11 +1,11 @@
 //! Takes the answers to pgtally's own messages out of what the server says, before the client sees it.
 //!
-//! Two kinds of messages are pgtally's own: one that restores what the client believes of the unnamed statement, whose
-//! answer is one frame, and a group that asks something and ends with `Sync`. What the server says on its own account
+//! Each message of pgtally's own ends with a `Sync`: one that restores what the client believes of the unnamed
+//! statement, or a group that asks something. What the server says on its own account
 //! (notices, notifications, changed parameters) goes to the client at all times, and so does the FATAL error with
 //! which a server leaves.
 
-use pgtally_protocol::backend;
+use pgtally_protocol::{OpenFrame, backend};
 
 /// Bytes kept of the answer to a question; a longer one counts as none.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
@@ -13,18 +13,6 @@ const HEADER_BYTES: usize = 5;
 /// `NoticeResponse` and `NotificationResponse`.
 const NOTICE: u8 = b'N';
 const NOTIFICATION: u8 = b'A';
-
-/// What is expected of the server's next frames.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Expected {
-    /// Nothing of ours.
-    #[default]
-    Nothing,
-    /// The answer to a restoring message.
-    One,
-    /// Everything up to `ReadyForQuery`.
-    Group,
-}
 
 /// Answer to a question.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -38,9 +26,12 @@ pub struct Answer {
 /// One session's sieve.
 #[derive(Debug, Default)]
 pub struct Sieve {
-    expected: Expected,
+    /// Everything up to `ReadyForQuery` is ours.
+    is_expecting: bool,
     header: [u8; HEADER_BYTES],
     header_bytes: usize,
+    /// Of the header, gone to the client before the question was sent.
+    passed_bytes: usize,
     remaining: usize,
     is_ours: bool,
     /// Of a frame of ours, as far as it is kept.
@@ -52,25 +43,23 @@ impl Sieve {
     /// Whether a chunk has to go through [`Sieve::sift`].
     #[must_use]
     pub fn is_expecting(&self) -> bool {
-        self.expected != Expected::Nothing
+        self.is_expecting
     }
 
-    /// A message was sent in front of the client's, whose answer is one frame. Only while nothing is unanswered.
-    pub fn expect_one(&mut self) {
-        self.begin();
-        self.expected = Expected::One;
-    }
-
-    /// A group was sent. Only while nothing is unanswered.
-    pub fn expect_group(&mut self) {
-        self.begin();
-        self.expected = Expected::Group;
+    /// A group was sent, behind what of a frame has passed already. Only while nothing is unanswered.
+    pub fn expect_group(&mut self, passed: OpenFrame<'_>) {
+        self.is_expecting = true;
         self.answer = Answer::default();
-    }
-
-    /// Forgets a frame whose rest went past the sieve.
-    fn begin(&mut self) {
-        (self.header_bytes, self.remaining, self.is_ours) = (0, 0, false);
+        (self.header_bytes, self.passed_bytes) = (0, passed.header.len());
+        for (place, byte) in self.header.iter_mut().zip(passed.header) {
+            *place = *byte;
+            self.header_bytes += 1;
+        }
+        self.remaining = passed.remaining as usize;
+        if self.remaining > 0 {
+            self.header_bytes = HEADER_BYTES;
+        }
+        self.is_ours = false;
     }
 
     /// Appends to `out` what of `chunk` is for the client, and answers a question once it is complete.
@@ -109,18 +98,12 @@ impl Sieve {
         let [tag, length @ ..] = self.header;
         self.remaining = (u32::from_be_bytes(length) as usize).saturating_sub(4);
         let is_spontaneous = matches!(tag, NOTICE | NOTIFICATION | backend::PARAMETER_STATUS);
-        self.is_ours = match self.expected {
-            Expected::Nothing => false,
-            Expected::One => matches!(tag, backend::PARSE_COMPLETE | backend::CLOSE_COMPLETE),
-            Expected::Group => !is_spontaneous,
-        };
-        if self.expected == Expected::One && !is_spontaneous {
-            // An error is what the client's own message gets: the server skips it.
-            self.expected = Expected::Nothing;
-        }
+        // What began before the question is no answer to it.
+        let passed_bytes = std::mem::take(&mut self.passed_bytes);
+        self.is_ours = self.is_expecting && !is_spontaneous && passed_bytes == 0;
         self.body.clear();
         if !self.is_ours {
-            out.extend_from_slice(&self.header);
+            out.extend_from_slice(self.header.get(passed_bytes..).unwrap_or_default());
         }
     }
 
@@ -144,7 +127,7 @@ impl Sieve {
         let [tag, ..] = self.header;
         match tag {
             backend::READY_FOR_QUERY => {
-                self.expected = Expected::Nothing;
+                self.is_expecting = false;
                 self.body = Vec::new();
                 self.answer.is_failed |= self.answer.row.is_empty();
                 if self.answer.is_failed {
@@ -171,6 +154,8 @@ impl Sieve {
 
 #[cfg(test)]
 mod tests {
+    use pgtally_protocol::FrameReader;
+
     use super::*;
 
     fn message(tag: u8, body: &[u8]) -> Vec<u8> {
@@ -178,11 +163,11 @@ mod tests {
     }
 
     /// What reaches the client, and the answer, whatever the chunks.
-    fn sift(expect: fn(&mut Sieve), stream: &[u8]) -> (Vec<u8>, Option<Answer>) {
+    fn sift(stream: &[u8]) -> (Vec<u8>, Option<Answer>) {
         let mut results = Vec::new();
         for size in [1, 2, 3, 7, stream.len()] {
             let mut sieve = Sieve::default();
-            expect(&mut sieve);
+            sieve.expect_group(OpenFrame::default());
             let (mut out, mut answer) = (Vec::new(), None);
             for chunk in stream.chunks(size) {
                 answer = sieve.sift(chunk, &mut out).or(answer);
@@ -201,7 +186,7 @@ mod tests {
         let group = [message(b'1', b""), message(b'2', b""), notice.clone(), row, parameter.clone()].concat();
         let group = [group, message(b'C', b"SELECT 1\0"), message(b'3', b""), message(b'Z', b"I")].concat();
         let behind = message(b'A', b"\0\0\0\x01channel\0\0");
-        let (out, answer) = sift(Sieve::expect_group, &[group, behind.clone()].concat());
+        let (out, answer) = sift(&[group, behind.clone()].concat());
         assert_eq!(out, [notice, parameter, behind].concat());
         assert_eq!(answer, Some(Answer { row: b"\0\x01\0\0\0\x01x".to_vec(), is_failed: false }));
     }
@@ -209,33 +194,28 @@ mod tests {
     #[test]
     fn an_error_fails_the_answer_and_a_fatal_one_reaches_the_client() {
         let error = message(b'E', b"SERROR\0VERROR\0C42501\0\0");
-        let (out, answer) = sift(Sieve::expect_group, &[error, message(b'Z', b"I")].concat());
+        let (out, answer) = sift(&[error, message(b'Z', b"I")].concat());
         assert!(out.is_empty() && answer.unwrap().is_failed);
         let fatal = message(b'E', b"SFATAL\0VFATAL\0C57P01\0\0");
-        assert_eq!(sift(Sieve::expect_group, &fatal), (fatal.clone(), None));
+        assert_eq!(sift(&fatal), (fatal.clone(), None));
         let long = message(b'D', &vec![b'x'; ANSWER_BYTES_MAX + 1]);
-        let (out, answer) = sift(Sieve::expect_group, &[long, message(b'Z', b"I")].concat());
+        let (out, answer) = sift(&[long, message(b'Z', b"I")].concat());
         assert!(out.is_empty() && answer.unwrap().is_failed);
     }
 
     #[test]
-    fn one_answer_is_taken_out_unless_it_is_an_error() {
-        let rest = [message(b'2', b""), message(b'C', b"SELECT 0\0"), message(b'Z', b"I")].concat();
-        let notice = message(b'N', b"SNOTICE\0\0");
-        for own in [message(b'1', b""), message(b'3', b"")] {
-            let stream = [notice.clone(), own, rest.clone()].concat();
-            assert_eq!(sift(Sieve::expect_one, &stream), ([notice.clone(), rest.clone()].concat(), None));
+    fn what_had_begun_goes_on_to_the_client() {
+        let group = [message(b'1', b""), message(b'Z', b"I")].concat();
+        for first in [message(b'A', b"\0\0\0\x01channel\0\0"), message(b'E', b"SFATAL\0C57P01\0\0")] {
+            for at in 1..first.len() {
+                let mut reader = FrameReader::new(|_| 0);
+                reader.next(&mut &first[..at]).unwrap();
+                let (mut sieve, mut out) = (Sieve::default(), first[..at].to_vec());
+                sieve.expect_group(reader.open_frame());
+                let answer = sieve.sift(&[&first[at..], &group].concat(), &mut out);
+                assert!(answer.is_some() && !sieve.is_expecting());
+                assert_eq!(out, first, "{at}");
+            }
         }
-        let error = [message(b'E', b"SERROR\0C42P01\0\0"), message(b'Z', b"I")].concat();
-        assert_eq!(sift(Sieve::expect_one, &error), (error.clone(), None));
-        // The rest of such an error goes past the sieve; what is expected next begins with a frame of its own.
-        let (mut sieve, mut out) = (Sieve::default(), Vec::new());
-        sieve.expect_one();
-        sieve.sift(&error[..9], &mut out);
-        assert!(!sieve.is_expecting());
-        sieve.expect_one();
-        out.clear();
-        sieve.sift(&[message(b'1', b""), message(b'2', b"")].concat(), &mut out);
-        assert_eq!(out, message(b'2', b""));
     }
 }

@@ -30,6 +30,15 @@ impl Frame<'_> {
     }
 }
 
+/// The part of a frame that has come; nothing between frames.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OpenFrame<'a> {
+    /// Bytes of its header, below 5; empty once it is whole.
+    pub header: &'a [u8],
+    /// Body bytes still to come, once the header is whole.
+    pub remaining: u32,
+}
+
 /// Reads the frames of one direction.
 ///
 /// ```
@@ -149,6 +158,13 @@ impl FrameReader {
     #[must_use]
     pub const fn is_between_frames(&self) -> bool {
         self.header_bytes == 0 && !self.in_body
+    }
+
+    /// What has come of a frame that has not ended.
+    #[must_use]
+    pub fn open_frame(&self) -> OpenFrame<'_> {
+        let header = self.header.get(..usize::from(self.header_bytes)).unwrap_or_default();
+        OpenFrame { header, remaining: if self.in_body { self.remaining } else { 0 } }
     }
 
     /// Gives back the buffer of the last split frame. Call it when the session has nothing unanswered.

@@ -29,4 +29,4 @@ pub use conversation::{
     Attachments, Conversation, Described, Failure, NameHash, Outcome, Step, TransactionStatus,
 };
 pub use desync::Desync;
-pub use frame::{Frame, FrameReader};
+pub use frame::{Frame, FrameReader, OpenFrame};

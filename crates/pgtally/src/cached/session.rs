@@ -28,6 +28,8 @@ use super::locks;
 const ENVIRONMENT_LIFE_NS: u64 = 30_000_000_000;
 /// `Close` of the unnamed statement.
 const CLOSE_UNNAMED: &[u8] = b"C\0\0\0\x06S\0";
+/// `Sync`.
+const SYNC: &[u8] = b"S\0\0\0\x04";
 /// SQLSTATEs with which a server leaves that has lost nothing: a session ended by an administrator, a shutdown in
 /// order, timeouts. After a shutdown the server's start time is another, which parts all keys.
 const HARMLESS_FAREWELLS: [&[u8; 5]; 4] = [b"57P01", b"57P03", b"57P05", b"25P03"];
@@ -377,7 +379,7 @@ impl CachedSession {
 
     /// The question to send. Only where [`Step::Ask`] said so.
     pub(super) fn ask(&mut self) -> Vec<u8> {
-        self.sieve.expect_group();
+        self.expect_group();
         match self.asking {
             Some(Question::Locks) => {
                 self.has_asked_locks = true;
@@ -385,6 +387,11 @@ impl CachedSession {
             }
             _ => environment::question(),
         }
+    }
+
+    /// What is sent next is answered up to `ReadyForQuery`, behind what the server is in the middle of.
+    fn expect_group(&mut self) {
+        self.sieve.expect_group(self.front.as_ref().map(Front::open_frame).unwrap_or_default());
     }
 
     /// Whether `chunk` ends a transaction whose writes the server is to be asked for.
@@ -454,10 +461,12 @@ impl CachedSession {
         let is_needed = needs_unnamed(chunk);
         let is_lost = self.desk.cache.settings.fault.is(Fault::ParseLost);
         let restore = self.restore.take().filter(|_| is_needed && !is_lost);
-        if restore.is_some() {
-            self.sieve.expect_one();
-        }
-        restore
+        let mut restore = restore?;
+        // A group of its own: the client's may begin a transaction that allows nothing before it, and an error or a
+        // lock of this one is none of its business.
+        restore.extend_from_slice(SYNC);
+        self.expect_group();
+        Some(restore)
     }
 
     /// Takes answers of ours out of what the server says; `None` where all of `chunk` is for the client.
@@ -469,7 +478,9 @@ impl CachedSession {
         if let Some(answer) = self.sieve.sift(chunk, &mut out) {
             match self.asking.take() {
                 Some(Question::Locks) => self.learn_locks(&answer),
-                _ => {
+                // A restored statement.
+                None => {}
+                Some(Question::Environment) => {
                     self.environment =
                         match environment::read(&answer, now_ns, self.desk.cache.settings.fault) {
                             Ok(known) => Environment::Known(known),
