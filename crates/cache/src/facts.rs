@@ -282,7 +282,7 @@ reasons! {
     TableSample = "table_sample",
     /// A temporary table, or a session that has some.
     Temporary = "temporary",
-    /// A prepared statement whose definition was not seen, or may have changed since.
+    /// A prepared statement whose definition was not seen, or may have changed since, as settings may have.
     UnknownStatement = "unknown_statement",
     /// A table that the catalog does not have.
     UnknownTable = "unknown_table",

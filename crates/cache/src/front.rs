@@ -79,6 +79,8 @@ pub struct Prepared<S> {
     name_hash: u64,
     /// Number of the session's last statement that may have redefined names, as of the definition.
     doubts: u32,
+    /// Number of the session's last change of settings, as of the definition.
+    changes: u32,
 }
 
 impl<S: Statement + Clone> Attachments for Followed<S> {
@@ -118,6 +120,10 @@ pub struct Front<S: Statement + Clone> {
     is_written: bool,
     /// Statements so far that may have redefined names without a message.
     doubts: u32,
+    /// Changes of settings so far, each perhaps counted more than once.
+    changes: u32,
+    /// A setting has changed that the end of the transaction may change back.
+    may_change_back: bool,
     forgets: Vec<Forgets>,
     portals: Portals<S>,
     /// A `Parse` of the unnamed statement is unanswered: failing, it takes the one before with it.
@@ -142,6 +148,8 @@ impl<S: Statement + Clone> Front<S> {
             is_changed: true,
             is_written: false,
             doubts: 0,
+            changes: 0,
+            may_change_back: false,
             forgets: Vec::new(),
             portals: Portals(Vec::new()),
             is_redefining: false,
@@ -188,6 +196,13 @@ impl<S: Statement + Clone> Front<S> {
         (prepared.doubts == doubts).then_some(&*prepared)
     }
 
+    /// Whether the session's settings are those with which `prepared` was defined: the server has made constants of
+    /// its literals then.
+    #[must_use]
+    pub fn has_settings_of(&self, prepared: &Prepared<S>) -> bool {
+        prepared.changes == self.changes
+    }
+
     /// What has come of a frame of the server's that has not ended.
     #[must_use]
     pub fn open_frame(&self) -> OpenFrame<'_> {
@@ -220,7 +235,8 @@ impl<S: Statement + Clone> Front<S> {
             whole = length - chunk.len();
             self.has_left |= frame.tag == TERMINATE;
             self.is_redefining |= frame.tag == frontend::PARSE && frame.body.first() == Some(&0);
-            let sent = sent(&mut self.conversation, &mut self.portals, &frame, self.doubts, reader)?;
+            let sent =
+                sent(&mut self.conversation, &mut self.portals, &frame, (self.doubts, self.changes), reader)?;
             self.note(sent, versions);
         }
         // What lies behind the last whole message is the beginning of another, or the middle of a long one.
@@ -270,6 +286,8 @@ impl<S: Statement + Clone> Front<S> {
 
     fn note_facts(&mut self, facts: &StatementFacts, versions: &Versions) {
         self.is_changed |= facts.can_change_session;
+        self.may_change_back |= facts.can_change_session;
+        self.changes += u32::from(facts.can_change_session);
         // What runs any SQL by itself may prepare and forget statements too.
         self.doubts += u32::from(facts.can_change_session && facts.can_commit);
         if !facts.writes.is_nothing() {
@@ -295,7 +313,13 @@ impl<S: Statement + Clone> Front<S> {
 
     /// A group was answered without the server that defines the unnamed statement. Only while nothing is unanswered.
     pub fn serve_parse(&mut self, statement: S, types: &[u8]) {
-        let prepared = Prepared { statement, types: types.into(), name_hash: UNNAMED, doubts: self.doubts };
+        let prepared = Prepared {
+            statement,
+            types: types.into(),
+            name_hash: UNNAMED,
+            doubts: self.doubts,
+            changes: self.changes,
+        };
         // Nothing is pending, so the answer is that to this message, and neither can fail.
         let is_defined = self.conversation.parse(NameHash::UNNAMED, prepared).is_ok();
         let answered = self.conversation.answer(backend::PARSE_COMPLETE, &[]).map(drop);
@@ -330,6 +354,7 @@ impl<S: Statement + Clone> Front<S> {
                     self.has_standard_strings = value == b"on";
                 }
                 self.is_changed = true;
+                self.changes += 1;
                 heard.is_changed = true;
                 continue;
             }
@@ -363,6 +388,7 @@ impl<S: Statement + Clone> Front<S> {
         self.is_surely_open = status != TransactionStatus::Idle;
         if status == TransactionStatus::Idle {
             self.portals.0.clear();
+            self.changes += u32::from(std::mem::take(&mut self.may_change_back));
             if !self.transaction.is_nothing() {
                 self.transaction = WriteSet::nothing();
             }
@@ -397,7 +423,7 @@ fn sent<S: Statement + Clone>(
     conversation: &mut Conversation<Followed<S>>,
     portals: &mut Portals<S>,
     frame: &Frame<'_>,
-    doubts: u32,
+    (doubts, changes): (u32, u32),
     reader: &mut impl Reader<S>,
 ) -> Result<Sent<S>, Desync> {
     match frame.tag {
@@ -412,7 +438,7 @@ fn sent<S: Statement + Clone>(
             let parse = Parse::read(frame)?;
             let statement = reader.read(parse.text);
             let name_hash = if parse.name.is_empty() { UNNAMED } else { name_hash(parse.name) };
-            let prepared = Prepared { statement, types: parse.types.into(), name_hash, doubts };
+            let prepared = Prepared { statement, types: parse.types.into(), name_hash, doubts, changes };
             conversation.parse(NameHash::of(parse.name), prepared)?;
         }
         frontend::BIND => {

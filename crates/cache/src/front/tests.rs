@@ -292,6 +292,30 @@ fn statements_are_known_while_the_server_has_them() {
 }
 
 #[test]
+fn a_statement_is_one_of_the_settings_of_its_definition() {
+    let mut session = Session::new();
+    let define = [parse("s1", "read"), sync()].concat();
+    let is_of_now = |session: &mut Session| {
+        let prepared = session.front.prepared(b"s1").unwrap().clone();
+        session.front.has_settings_of(&prepared)
+    };
+    session.send(&define);
+    session.hear(&[message(b'1', b""), ready(b'I')].concat());
+    assert!(is_of_now(&mut session));
+    session.exchange(&query("set"), b'I');
+    assert!(!is_of_now(&mut session));
+    // Settings of a transaction go with it.
+    let mut session = Session::new();
+    session.exchange(&query("begin"), b'T');
+    session.exchange(&query("set"), b'T');
+    session.send(&define);
+    session.hear(&[message(b'1', b""), ready(b'T')].concat());
+    assert!(is_of_now(&mut session));
+    session.exchange(&query("rollback"), b'I');
+    assert!(!is_of_now(&mut session));
+}
+
+#[test]
 fn the_unnamed_statement_ends_with_a_query() {
     let mut session = Session::new();
     session.send(&[parse("", "read"), sync()].concat());

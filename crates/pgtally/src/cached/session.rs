@@ -197,8 +197,13 @@ impl CachedSession {
                 if matches!(prepared.statement.asked, Asked::Unasked) {
                     return Step::Forward;
                 }
-                types.clone_from(&prepared.types);
-                let statement = Rc::clone(&prepared.statement);
+                let prepared = prepared.clone();
+                if !front.has_settings_of(&prepared) {
+                    self.count(BypassReason::UnknownStatement);
+                    return Step::Forward;
+                }
+                types = prepared.types;
+                let statement = prepared.statement;
                 self.renewed(&statement)
             }
         };
