@@ -14,8 +14,8 @@ listen_port = {port}
 unix_socket_dir =
 auth_type = any
 pool_mode = session
-max_client_conn = 2000
-default_pool_size = 550
+max_client_conn = 6000
+default_pool_size = 5050
 log_connections = 0
 log_disconnections = 0
 ignore_startup_parameters = extra_float_digits
@@ -46,7 +46,7 @@ enable_pool_hba = off
 HAPROXY_CFG = """\
 global
     nbthread 1
-    maxconn 4000
+    maxconn 6000
 defaults
     mode tcp
     timeout connect 10s

@@ -17,7 +17,6 @@ SETTINGS = {
     "fsync": "off",
     "synchronous_commit": "off",
     "full_page_writes": "off",
-    "max_connections": "600",
     "shared_buffers": "1GB",
     "jit": "off",
     "autovacuum": "off",
@@ -90,10 +89,11 @@ def wait_for(port, process, log):
 class Postgres:
     """A running server with pgbench's tables. Use as a context manager; `base` serves as directory for all logs."""
 
-    def __init__(self, scale):
+    def __init__(self, scale, max_connections=600):
         self.binaries = find_binaries()
         self.account = unprivileged_account()
         self.scale = scale
+        self.max_connections = max_connections
         self.base = Path(tempfile.mkdtemp(prefix="pgtally-load-"))
         self.port = free_port()
         self.process = None
@@ -117,6 +117,7 @@ class Postgres:
             if spawn(initdb, self.base, self.account, stdout=sink, stderr=sink).wait() != 0:
                 raise StartError("initdb failed:\n" + log.read_text())
             settings = [f"--{name}={value}" for name, value in SETTINGS.items()]
+            settings.append(f"--max_connections={self.max_connections}")
             server = [self.binaries / "postgres", "-D", data, "-p", self.port, "-k", self.base, *settings]
             self.process = spawn(server, self.base, self.account, stdout=sink, stderr=sink)
         wait_for(self.port, self.process, log)

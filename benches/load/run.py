@@ -177,7 +177,7 @@ def main():
     kept = {name: value for name, value in vars(options).items() if name not in ("pgtally", "floor", "results")}
     results = {"machine": machine.description(), "options": kept, "runs": []}
     results |= {"system_calls": [], "instructions": [], "idle": {}}
-    with Postgres(options.scale) as postgres:
+    with Postgres(options.scale, max([600, *(count + 100 for count in options.idle)])) as postgres:
         results["versions"] = versions(options, postgres)
         if options.rounds:
             results["runs"] = run_load(options, postgres)

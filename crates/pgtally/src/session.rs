@@ -191,47 +191,65 @@ pub(crate) async fn refuse(client: Stream, limit: Limit, user: &[u8], setting: &
     Reason::SessionLimit
 }
 
+/// A session on its worker. An idle one should own next to nothing: what it begins with is gone before it is relayed.
+struct Session {
+    observation: Observation,
+    /// Boxed, as its relay is below: most proxies have no cache, and their sessions should not pay for it.
+    cached: Option<Box<CachedSession>>,
+    client: Stream,
+    upstream: Stream,
+    // Last, as in `Started`.
+    ending: Ending,
+}
+
+impl Session {
+    /// `None` when one of the sockets is of no use any more: the end is on record then.
+    fn adopt(started: Box<Started>, local: &Rc<Local>) -> Option<Self> {
+        let Started {
+            client,
+            upstream,
+            startup,
+            prelude,
+            lifts_comments,
+            names_client,
+            starting,
+            mut ending,
+        } = *started;
+        ending.reason = Reason::ClientLost;
+        let client = Stream::adopt(client).ok()?;
+        ending.reason = Reason::UpstreamLost;
+        let mut upstream = Stream::adopt(upstream).ok()?;
+        ending.reason = Reason::Aborted;
+        drop(starting);
+        if lifts_comments && startup.as_ref().is_some_and(|startup| !startup.is_replication()) {
+            upstream = Stream::Lifted(Box::new(Lifted::over(upstream, &prelude, &local.metrics)));
+        }
+        let mut observation = Observation::begin(ending.number, startup.as_ref(), ending.client, local);
+        if names_client {
+            observation.leave_out_of_name(&client_addr::endpoint(ending.client));
+        }
+        let now = local.clock.now();
+        let desk = local.desk.as_ref();
+        let mut cached = desk.map(|desk| Box::new(CachedSession::begin(desk, startup.as_ref(), now.0)));
+        if !prelude.is_empty() {
+            observation.backend(&prelude, now);
+        }
+        if let Some(cached) = &mut cached {
+            cached.heard(&prelude, now.0);
+        }
+        Some(Self { observation, cached, client, upstream, ending })
+    }
+}
+
 /// Relays a session to its end, on its worker.
 pub(crate) async fn serve(started: Box<Started>, local: Rc<Local>) {
-    let Started { client, upstream, startup, prelude, lifts_comments, names_client, starting, mut ending } =
-        *started;
-    ending.reason = match (Stream::adopt(client), Stream::adopt(upstream)) {
-        (Ok(mut client), Ok(mut upstream)) => {
-            drop(starting);
-            if lifts_comments && startup.as_ref().is_some_and(|startup| !startup.is_replication()) {
-                upstream = Stream::Lifted(Box::new(Lifted::over(upstream, &prelude, &local.metrics)));
-            }
-            let mut observation = Observation::begin(ending.number, startup.as_ref(), ending.client, &local);
-            if names_client {
-                observation.leave_out_of_name(&client_addr::endpoint(ending.client));
-            }
-            let now = local.clock.now();
-            // Boxed, as its relay is below: most proxies have no cache, and their sessions should not pay for it.
-            let cached = local.desk.as_ref();
-            let cached = cached.map(|desk| Box::new(CachedSession::begin(desk, startup.as_ref(), now.0)));
-            // An idle session should own next to nothing.
-            drop(startup);
-            if !prelude.is_empty() {
-                observation.backend(&prelude, now);
-            }
-            let end = match cached {
-                None => {
-                    drop(prelude);
-                    relay(&mut client, &mut upstream, &mut observation, &local).await
-                }
-                Some(mut cached) => {
-                    cached.heard(&prelude, now.0);
-                    drop(prelude);
-                    let relayed =
-                        cached::relay(&mut client, &mut upstream, &mut cached, &mut observation, &local);
-                    Box::pin(relayed).await
-                }
-            };
-            relay_reason(&end)
-        }
-        (Err(_), _) => Reason::ClientLost,
-        (_, Err(_)) => Reason::UpstreamLost,
+    let Some(mut session) = Session::adopt(started, &local) else { return };
+    let Session { observation, cached, client, upstream, ending } = &mut session;
+    let end = match cached {
+        None => relay(client, upstream, observation, &local).await,
+        Some(cached) => Box::pin(cached::relay(client, upstream, cached, observation, &local)).await,
     };
+    ending.reason = relay_reason(&end);
 }
 
 /// Puts the end of a connection on record, when dropped: a drain's deadline and a panic end a session without
