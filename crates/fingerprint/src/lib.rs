@@ -41,7 +41,7 @@ pub use command::{Command, Kind};
 pub use definition::definition;
 pub use facts::{Compared, Function, OutputColumn, ShapeFacts, Source, Table};
 pub use lift::lift;
-pub use normalize::{NORMALIZED_BYTES_MAX, Normalized, normalize};
+pub use normalize::{NORMALIZED_BYTES_MAX, Normalized, WHOLE_BYTES_MAX, normalize};
 pub use parameter::{Parameter, Role, Value};
 pub use scan::{Dialect, Fingerprint, Scan, StatementScan};
 pub use setting::{Setting, SettingScope, name_hash};

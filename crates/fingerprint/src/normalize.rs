@@ -9,6 +9,9 @@ use crate::walk::Walk;
 /// Bytes of the longest normalized text kept. Longer ones are cut; they can't be parsed then.
 pub const NORMALIZED_BYTES_MAX: usize = 16 * 1024;
 
+/// Bytes of the longest normalized text that is surely whole: a cut may fall before a character of up to four bytes.
+pub const WHOLE_BYTES_MAX: usize = NORMALIZED_BYTES_MAX - 4;
+
 /// A statement without its values.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Normalized {
@@ -38,11 +41,9 @@ pub fn normalize(text: &[u8], statement: &StatementScan, dialect: Dialect) -> No
 }
 
 /// A valid text within the limit.
-fn cut(mut written: Vec<u8>) -> String {
-    // The writer stops one byte beyond the limit; only a last character cut in two would be replaced wrongly.
-    if written.len() > NORMALIZED_BYTES_MAX {
-        while written.pop().is_some_and(|byte| (0x80..0xc0).contains(&byte)) {}
-    }
+fn cut(written: Vec<u8>) -> String {
+    // The writer stops one byte beyond the limit, and broken bytes never get fewer: what was cut is longer than
+    // [`WHOLE_BYTES_MAX`], and a last character cut in two lies across the limit.
     let mut text = String::from_utf8_lossy(&written).into_owned();
     text.truncate(text.floor_char_boundary(NORMALIZED_BYTES_MAX));
     text

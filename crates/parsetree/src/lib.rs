@@ -21,7 +21,7 @@ mod source;
 use std::thread;
 
 use pg_query::FingerprintOptions;
-use pgtally_fingerprint::{Access, NORMALIZED_BYTES_MAX, ShapeFacts};
+use pgtally_fingerprint::{Access, ShapeFacts, WHOLE_BYTES_MAX};
 
 /// Stack of the thread that parses. libpg_query measures the stack it runs on and refuses deeper trees by an error
 /// of its own; prost refuses messages nested deeper than 100. Both need well below this.
@@ -29,7 +29,7 @@ const STACK_BYTES: usize = 4 * 1024 * 1024;
 
 /// What the parse tree of one normalized statement tells.
 ///
-/// Texts that are longer than [`NORMALIZED_BYTES_MAX`], hold no or several statements, nest too deeply or are no
+/// Texts that are longer than [`WHOLE_BYTES_MAX`], hold no or several statements, nest too deeply or are no
 /// PostgreSQL give [`ShapeFacts::default`], which says "unknown". DDL and other utility statements are parsed for
 /// validity only.
 ///
@@ -87,7 +87,7 @@ pub fn is_valid(text: &str) -> bool {
 }
 
 fn is_acceptable(text: &str) -> bool {
-    !text.is_empty() && text.len() <= NORMALIZED_BYTES_MAX && !text.contains('\0')
+    !text.is_empty() && text.len() <= WHOLE_BYTES_MAX && !text.contains('\0')
 }
 
 fn facts_here(normalized: &str) -> ShapeFacts {
