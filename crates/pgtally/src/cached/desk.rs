@@ -12,6 +12,7 @@ use std::sync::atomic::Ordering;
 
 use pgtally_cache::catalog::body::may_define;
 use pgtally_cache::catalog::facts_without_catalog;
+use pgtally_cache::clock_words::may_name_time;
 use pgtally_cache::{
     BypassReason, DatabaseId, Decision, Forgets, Hint, Plan, Reader, Statement, StatementFacts, Subject,
     TwoPhase, WriteSet, bare,
@@ -118,6 +119,8 @@ pub(super) struct Planned {
     pub(super) fingerprint: Fingerprint,
     pub(super) tags: Arc<[Box<str>]>,
     pub(super) totals: Arc<TagTotals>,
+    /// A literal may mean the time at which the text is executed.
+    pub(super) may_name_time: bool,
     lookups: Cell<u32>,
     hits: Cell<u32>,
 }
@@ -286,7 +289,17 @@ impl Desk {
                     let tags: Arc<[Box<str>]> = plan.tags.clone().into();
                     let totals = self.cache.totals.of_tag(&tags);
                     let (lookups, hits) = (Cell::new(0), Cell::new(0));
-                    Asked::Cache(Planned { plan, bare, fingerprint, tags, totals, lookups, hits })
+                    let may_name_time = may_name_time(&bare);
+                    Asked::Cache(Planned {
+                        plan,
+                        bare,
+                        may_name_time,
+                        fingerprint,
+                        tags,
+                        totals,
+                        lookups,
+                        hits,
+                    })
                 }
             },
         };

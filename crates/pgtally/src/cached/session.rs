@@ -11,6 +11,7 @@ use std::sync::atomic::Ordering;
 use std::task::Waker;
 use std::time::Duration;
 
+use pgtally_cache::clock_words::has_bound_clock_word;
 use pgtally_cache::{
     Answer, BypassReason, Capture, Captured, Entry, Fault, Front, Key, KeyRef, Lead, Mode, NewEntry,
     OpenCommit, Refused, Sieve, Token, Unit, WriteSet, write_key,
@@ -249,6 +250,11 @@ impl CachedSession {
         let reads = meaning.facts.read.as_ref().map_err(|reason| *reason)?;
         if !meaning.facts.writes.is_nothing() {
             return Err(BypassReason::NotRead);
+        }
+        if planned.may_name_time
+            || matches!(unit, Unit::Extended { bound, .. } if has_bound_clock_word(bound))
+        {
+            return Err(BypassReason::Function);
         }
         let Some(known) = self.known(now_ns)? else {
             self.asking = Some(Question::Environment);
