@@ -25,6 +25,9 @@ const UNKNOWN: [&str; 18] = [
     "load", "prepare", "reassign", "refresh", "revoke", "rollback", "truncate",
 ];
 
+/// Words behind a `FOR UPDATE` that locks.
+const AFTER_LOCKING: [&str; 8] = ["fetch", "for", "limit", "loop", "nowait", "of", "offset", "skip"];
+
 /// Words by which text changes definitions or rights.
 const DEFINES: [&str; 7] = ["alter", "create", "drop", "grant", "import", "reassign", "revoke"];
 
@@ -175,7 +178,7 @@ impl Reader<'_, '_> {
             }
             // `FOR UPDATE` and `FOR NO KEY UPDATE` lock; `DO UPDATE SET` and `THEN UPDATE SET` belong to an INSERT or
             // a MERGE.
-            "update" if self.before(at, "for") || self.before(at, "key") => {}
+            "update" if self.before(at, "key") || (self.before(at, "for") && self.is_locking(at)) => {}
             "update" => {
                 self.replaces = true;
                 if !self.is(at + 1, "set") {
@@ -189,6 +192,12 @@ impl Reader<'_, '_> {
             _ => {}
         }
         Some(())
+    }
+
+    /// Whether the `FOR UPDATE` that ends at `at` locks: `OPEN c FOR UPDATE x SET …` writes.
+    fn is_locking(&self, at: usize) -> bool {
+        let is_name = self.at(at + 1).is_some_and(|word| word.name().is_some());
+        !is_name || (AFTER_LOCKING.iter().any(|word| self.is(at + 1, word)) && !self.is(at + 2, "set"))
     }
 
     fn begins_a_statement(&self, at: usize) -> bool {
@@ -269,6 +278,9 @@ mod tests {
             "BEGIN MERGE INTO x USING y ON true WHEN MATCHED THEN DELETE WHEN NOT MATCHED THEN INSERT VALUES (1); END",
             "x|",
         );
+        check("BEGIN OPEN c FOR UPDATE x SET a = 1 RETURNING a; END", "x|");
+        check("BEGIN FOR r IN SELECT a FROM x FOR UPDATE LOOP NULL; END LOOP; END", "|");
+        check("BEGIN PERFORM 1 FROM x FOR UPDATE SKIP LOCKED; END", "|");
         check("BEGIN WITH g AS (DELETE FROM x RETURNING a) INSERT INTO y SELECT a FROM g; END", "x,y|");
         assert_eq!(told("sql", "UPDATE x SET a = $1; SELECT h($2)"), "x|h");
     }
