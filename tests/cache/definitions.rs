@@ -82,7 +82,7 @@ const CASES: [(&str, &str); 68] = [
     ("TRUNCATE dogs", "not_read → catalog session"),
     ("REFRESH MATERIALIZED VIEW totals", "not_read → catalog session"),
     ("GRANT SELECT ON dogs TO inspector", "not_read → catalog session"),
-    ("UPDATE pg_catalog.pg_class SET relname = 'x'", "not_read → catalog"),
+    ("UPDATE pg_catalog.pg_class SET relname = 'x'", "not_read → catalog session"),
     ("SET ROLE inspector", "not_read → session"),
     ("COMMIT", "not_read"),
     ("SELEKT 1", "not_read → catalog session"),

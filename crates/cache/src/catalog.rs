@@ -6,7 +6,7 @@
 //! views, and the functions of triggers, defaults, checks, indexes and policies. Whatever the snapshot does not know is
 //! "everything" for a write and a reason not to keep the answer for a read.
 //!
-//! What is believed: that a function declared `IMMUTABLE` or `STABLE` changes nothing, as PostgreSQL itself believes; and
+//! What is believed: that a function declared `IMMUTABLE` whose body cannot be read changes nothing; and
 //! that text which changes definitions has a word for it (`CREATE`, `ALTER`, …) somewhere in it.
 //!
 //! Deliberately absent: when a snapshot is too old. Its owner compares the catalog's version.

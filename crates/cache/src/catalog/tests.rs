@@ -176,10 +176,10 @@ fn functions_are_as_bad_as_the_worst_of_their_name() {
     for name in ["now", "random", "mixed", "looks", "mystery", "unheard_of", "query_to_xml"] {
         check_read(&call(name), Err(BypassReason::Function));
     }
-    for name in ["lower", "now", "random", "looks", "set_config"] {
+    for name in ["lower", "now", "random", "pure", "set_config"] {
         assert!(facts(&call(name)).writes.is_nothing(), "{name}");
     }
-    for name in ["mystery", "mixed", "unheard_of", "query_to_xml"] {
+    for name in ["looks", "mystery", "mixed", "unheard_of", "query_to_xml"] {
         let writes = facts(&call(name)).writes;
         assert!(writes.is_everything(), "{name}");
         assert_eq!(writes.may_define(), matches!(name, "mystery" | "unheard_of"), "{name}");
@@ -216,6 +216,7 @@ fn writes_are_closed_over_the_functions_of_triggers() {
         assert!(facts.writes.is_everything() && facts.can_change_session, "{name}");
     }
     assert!(facts(&write("pg_catalog.pg_class")).writes.is_catalog());
+    assert!(facts(&write("pg_settings")).can_change_session);
 }
 
 #[test]

@@ -125,7 +125,8 @@ impl<'c> Closure<'c> {
             return;
         }
         if is_system(table) {
-            self.is_catalog = true;
+            // A write to `pg_settings` is a `SET`.
+            (self.is_catalog, self.changes_session) = (true, true);
             return;
         }
         let ids: Vec<TableId> = self.catalog.tables(table.schema.as_deref(), &table.name).collect();
@@ -215,7 +216,8 @@ impl<'c> Closure<'c> {
         self.changes_session |= routine.is_builtin && routine.name == "set_config";
         match &routine.body {
             _ if routine.is_builtin && builtin::writes_no_rows(&routine.name, is_volatile) => {}
-            _ if !routine.is_builtin && !is_volatile => {}
+            // Nothing keeps a STABLE one from calling `set_config`, or a function that writes.
+            None if !routine.is_builtin && routine.volatility == Volatility::Immutable => {}
             Some(body) => self.access(body),
             None => {
                 self.any_table();
