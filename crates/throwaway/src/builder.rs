@@ -34,7 +34,7 @@ const FAST_SETTINGS: [(&str, &str); 4] = [
 pub struct Builder {
     binaries: Option<PathBuf>,
     files: Vec<(String, String)>,
-    password: Option<String>,
+    pub(crate) password: Option<String>,
     ready_within: Duration,
     settings: Vec<(String, String)>,
 }
@@ -111,6 +111,12 @@ impl Builder {
         self.start_on_free_port(binaries, account, directory, free_port)
     }
 
+    /// Starts `server`, which was stopped, on the port that it had.
+    pub(crate) fn start_again(&self, server: &mut Throwaway) -> Result<(), StartError> {
+        let command = self.server_command(server, Account::choose()?, server.port())?;
+        server.launch(command, server.port(), self.ready_within)
+    }
+
     fn make_cluster(
         &self,
         binaries: &Binaries,
@@ -149,13 +155,13 @@ impl Builder {
     }
 
     fn start_on_free_port(
-        self,
+        &self,
         binaries: Binaries,
         account: Account,
         directory: TempDir,
         mut free_port: impl FnMut() -> io::Result<u16>,
     ) -> Result<Throwaway, StartError> {
-        let mut server = Throwaway::new(binaries, directory, self.password.clone());
+        let mut server = Throwaway::new(binaries, directory, self.clone());
         let mut attempt = 0;
         loop {
             attempt += 1;
@@ -175,7 +181,9 @@ impl Builder {
     }
 
     fn server_command(&self, server: &Throwaway, account: Account, port: u16) -> Result<Command, StartError> {
-        let log = File::create(server.log_path()).map_err(StartError::prepare(server.log_path()))?;
+        // A server that is started again goes on with its log.
+        let log = File::options().create(true).append(true).open(server.log_path());
+        let log = log.map_err(StartError::prepare(server.log_path()))?;
         let also_log = log.try_clone().map_err(StartError::prepare(server.log_path()))?;
         let mut command = Command::new(server.program("postgres"));
         account.apply(&mut command, server.directory());

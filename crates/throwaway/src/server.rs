@@ -40,7 +40,7 @@ pub struct Throwaway {
     // `None` once kept.
     temporary: Option<TempDir>,
     directory: PathBuf,
-    password: Option<String>,
+    builder: Builder,
     port: u16,
     process: Option<Child>,
     pid: u32,
@@ -55,13 +55,13 @@ impl Throwaway {
         Builder::default()
     }
 
-    pub(crate) fn new(binaries: Binaries, temporary: TempDir, password: Option<String>) -> Self {
+    pub(crate) fn new(binaries: Binaries, temporary: TempDir, builder: Builder) -> Self {
         let directory = temporary.path().to_owned();
         Self {
             binaries,
             temporary: Some(temporary),
             directory,
-            password,
+            builder,
             port: 0,
             process: None,
             pid: 0,
@@ -136,8 +136,12 @@ impl Throwaway {
     /// Connection URL of a database, over TCP as the superuser, with the password if there is one.
     #[must_use]
     pub fn url(&self, database: &str) -> String {
-        let password =
-            self.password.as_deref().map(|text| format!(":{}", percent_encoded(text))).unwrap_or_default();
+        let password = self
+            .builder
+            .password
+            .as_deref()
+            .map(|text| format!(":{}", percent_encoded(text)))
+            .unwrap_or_default();
         format!("postgres://postgres{password}@127.0.0.1:{}/{}", self.port, percent_encoded(database))
     }
 
@@ -163,6 +167,19 @@ impl Throwaway {
     /// When the server does not end within 20 s; it is then killed.
     pub fn stop_fast(&mut self) -> io::Result<()> {
         self.stop(Signal::INT)
+    }
+
+    /// Starts the server again after [`Throwaway::stop_fast`], on the same port and data, which may have been changed
+    /// meanwhile. Does nothing while it runs.
+    ///
+    /// # Errors
+    ///
+    /// When it does not get ready; see [`StartError`].
+    pub fn start_again(&mut self) -> Result<(), StartError> {
+        if self.process.is_some() {
+            return Ok(());
+        }
+        self.builder.clone().start_again(self)
     }
 
     pub(crate) fn program(&self, name: &str) -> PathBuf {

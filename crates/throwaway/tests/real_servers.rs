@@ -173,3 +173,19 @@ fn a_killed_process_leaves_no_server() -> Result<(), Box<dyn Error>> {
     }
     Ok(())
 }
+
+#[test]
+fn a_server_that_was_stopped_starts_again_with_its_data() -> Result<(), Box<dyn Error>> {
+    let mut server = builder().setting("log_statement", "all").start()?;
+    let (port, pid) = (server.port(), server.pid());
+    psql(&server, &server.url("postgres"), "CREATE TABLE kept AS SELECT 7 AS n")?;
+    server.start_again()?;
+    assert_eq!(server.pid(), pid, "it was running");
+    server.stop_fast()?;
+    server.start_again()?;
+    assert!(!is_alive(pid) && is_alive(server.pid()) && server.port() == port);
+    assert_eq!(psql(&server, &server.url("postgres"), "SELECT n FROM kept")?, "7");
+    let log = fs::read_to_string(server.log_path())?;
+    assert!(log.contains("CREATE TABLE kept") && log.contains("SELECT n FROM kept"), "{log}");
+    Ok(())
+}
