@@ -3,6 +3,8 @@
 //! Every case warms the cache as somebody who may see more, and then asks the same text as somebody who sees less or
 //! means something else by it.
 
+use support::frontend;
+
 use crate::twin::Twins;
 
 const SCHEMA: &str = "\
@@ -22,6 +24,14 @@ const SCHEMA: &str = "\
     GRANT SELECT ON one.things, two.things TO alice, bob;
     CREATE FUNCTION one.tell(int) RETURNS text IMMUTABLE LANGUAGE sql AS 'SELECT ''one'''; 
     CREATE FUNCTION two.tell(int) RETURNS text IMMUTABLE LANGUAGE sql AS 'SELECT ''two'''; 
+    CREATE TABLE seen (by name);
+    CREATE FUNCTION note(name) RETURNS bool LANGUAGE plpgsql SECURITY DEFINER AS
+        'BEGIN INSERT INTO seen VALUES ($1); RETURN true; END';
+    CREATE TABLE noted (id int); INSERT INTO noted VALUES (1);
+    ALTER TABLE noted ENABLE ROW LEVEL SECURITY;
+    CREATE POLICY noted ON noted USING (note(current_user));
+    GRANT SELECT ON noted TO alice;
+    CREATE FUNCTION becomes(text) RETURNS text STABLE LANGUAGE sql AS 'SELECT set_config(''role'', $1, false)';
     GRANT CREATE, USAGE ON SCHEMA public TO alice, bob; GRANT TEMP ON DATABASE postgres TO alice, bob;";
 
 const HINT: &str = "/* pgtally:cache ttl=60s */";
@@ -57,6 +67,12 @@ fn set_role_is_another_user() {
         ("postgres", "SELECT set_config('role', 'bob', false)"),
         ("postgres", PAPERS),
         ("postgres", "DISCARD ALL"),
+        ("postgres", PAPERS),
+        ("postgres", "UPDATE pg_settings SET setting = 'bob' WHERE name = 'role'"),
+        ("postgres", PAPERS),
+        ("postgres", "SELECT becomes('alice')"),
+        ("postgres", PAPERS),
+        ("postgres", "SELECT becomes('bob')"),
         ("postgres", PAPERS),
     ]);
 }
@@ -129,6 +145,39 @@ fn row_security_by_a_setting() {
         ("alice", PAPERS),
         ("postgres", "SET row_security = off"),
         ("postgres", OWN),
+    ]);
+}
+
+#[test]
+fn a_portal_is_run_by_who_fetches_from_it() {
+    const SEEN: &str = "SELECT count(*) FROM seen /* pgtally:cache ttl=60s */";
+    let mut twins = Twins::new(SCHEMA);
+    let bind = [
+        frontend::parse("", "INSERT INTO seen VALUES ('x') RETURNING by", &[]),
+        frontend::bind("p", "", &[], false),
+        frontend::sync(),
+    ];
+    (0..3).for_each(|_| twins.query("postgres", SEEN));
+    assert!(twins.hits() > 0.0, "nothing came from the cache: this shows nothing");
+    twins.query("postgres/2", "BEGIN");
+    twins.step("postgres/2", "a portal", &bind.concat());
+    twins.query("postgres/2", "FETCH ALL FROM p");
+    twins.query("postgres/2", "COMMIT");
+    (0..2).for_each(|_| twins.query("postgres", SEEN));
+    twins.query("postgres/2", "BEGIN; DECLARE c CURSOR FOR SELECT note('y')");
+    twins.query("postgres/2", "FETCH ALL FROM c; COMMIT");
+    (0..2).for_each(|_| twins.query("postgres", SEEN));
+}
+
+#[test]
+fn a_policy_that_writes_makes_a_read_a_write() {
+    const SEEN: &str = "?SELECT count(*) FROM seen";
+    check(&[
+        ("postgres", SEEN),
+        ("alice", "SELECT id FROM noted"),
+        ("postgres", SEEN),
+        ("alice", "SELECT id FROM noted"),
+        ("postgres", SEEN),
     ]);
 }
 

@@ -256,6 +256,13 @@ impl<S: Statement + Clone> Front<S> {
                     Some(two_phase) => self.note_two_phase(two_phase, statement.facts(), versions),
                 }
             }
+            Sent::Bound(statement) => {
+                let facts = statement.facts();
+                if !facts.writes.is_nothing() || facts.can_change_session {
+                    let facts = StatementFacts { can_commit: false, can_roll_back: false, ..facts.clone() };
+                    self.note_facts(&facts, versions);
+                }
+            }
             Sent::Unknown => {
                 versions.forget_prepared();
                 let facts = StatementFacts::unknown(crate::BypassReason::UnknownStatement);
@@ -416,6 +423,8 @@ impl<S: Statement + Clone> Front<S> {
 enum Sent<S> {
     Nothing,
     Statement(S),
+    /// A portal with a name: text may run it (`FETCH`), in this transaction.
+    Bound(S),
     Unknown,
 }
 
@@ -447,7 +456,11 @@ fn sent<S: Statement + Clone>(
             let statement = prepared.map(|prepared| prepared.statement.clone());
             let portal = NameHash::of(bind.portal);
             portals.bind(portal, statement.clone());
-            conversation.bind(portal, statement)?;
+            conversation.bind(portal, statement.clone())?;
+            if !bind.portal.is_empty() {
+                let Some(statement) = statement else { return Ok(Sent::Unknown) };
+                return Ok(Sent::Bound(reader.renewed(&statement).unwrap_or(statement)));
+            }
         }
         frontend::EXECUTE => {
             let portal = NameHash::of(frontend::execute(frame)?);

@@ -24,7 +24,8 @@ use crate::collector::as_string;
 /// Nested tree nodes followed. prost already refuses messages deeper than 100.
 const DEPTH_MAX: u32 = 200;
 
-/// First words of statements that change neither rows nor definitions nor settings.
+/// First words of statements that change neither rows nor definitions nor settings. What `FETCH` and `MOVE` run was
+/// told when their cursor was declared, or their portal bound.
 const NO_EFFECT: [&str; 12] = [
     "analyze",
     "checkpoint",

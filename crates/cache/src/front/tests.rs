@@ -406,3 +406,22 @@ fn a_definition_that_fails_takes_the_unnamed_one_before_with_it() {
     session.hear(&[message(b'E', b"SERROR\0VERROR\0C42P01\0\0"), ready(b'I')].concat());
     assert!(session.front.prepared(b"").is_some(), "a name is another matter");
 }
+
+#[test]
+fn a_portal_with_a_name_may_be_run_by_text() {
+    let mut session = Session::new();
+    session.send(&query("begin"));
+    session.hear(&done(b'T'));
+    let bind = [&b"p\0\0"[..], &[0; 6]].concat();
+    session.send(&[parse("", "write"), message(b'B', &bind), sync()].concat());
+    session.hear(&[message(b'1', b""), message(b'2', b""), ready(b'T')].concat());
+    let before = session.token().unwrap();
+    // As FETCH is, which writes nothing by itself.
+    session.send(&query("read"));
+    session.hear(&done(b'T'));
+    assert!(session.versions.is_current(&before), "nothing is committed");
+    session.send(&query("commit"));
+    assert!(session.token().is_none());
+    session.hear(&done(b'I'));
+    assert!(!session.versions.is_current(&before) && session.token().is_some());
+}
