@@ -2,7 +2,7 @@
 //!
 //! The first to miss an answer *leads*; its [`Lead`] is dropped when the answer is kept or given up, however that
 //! comes about, and those who wait are woken and look again. What they find then is judged as any hit is. How long
-//! somebody waits is the shell's affair: there is no clock here.
+//! somebody waits is the shell's affair: there is no clock here. All interleavings are explored in `flight/model.rs`.
 
 use std::collections::hash_map::Entry;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -80,6 +80,8 @@ impl Drop for Lead {
     }
 }
 
+#[cfg(test)]
+mod model;
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};

@@ -99,7 +99,7 @@ impl Versions {
         Self { fault, ..Self::with_words(WORDS) }
     }
 
-    fn with_words(count: usize) -> Self {
+    pub(crate) fn with_words(count: usize) -> Self {
         let words = (0..count).map(|_| AtomicU64::new(0)).collect();
         Self { words, fault: Fault::None, prepared: PreparedTransactions::default() }
     }
@@ -239,4 +239,4 @@ fn place(database: DatabaseId, kind: u8, name: &[u8]) -> Place {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -138,9 +138,7 @@ fn reads() -> ReadSet {
 /// Runs, hits and violations over all interleavings of the actors' steps.
 fn explore(rule: Rule, is_warm: bool, actors: &[&[Step]]) -> (u64, u64, u64) {
     let mut totals = (0, 0, 0);
-    let mut taken = vec![0; actors.len()];
-    let mut order = Vec::new();
-    interleave(actors, &mut taken, &mut order, &mut |order| {
+    interleave(actors, &mut |order| {
         let mut world = World::new(rule, is_warm);
         for &(actor, step) in order {
             world.step(actor, step);
@@ -150,11 +148,16 @@ fn explore(rule: Rule, is_warm: bool, actors: &[&[Step]]) -> (u64, u64, u64) {
     totals
 }
 
-fn interleave(
-    actors: &[&[Step]],
+/// Calls `run` with every order in which the actors can take their steps, each step with its actor.
+pub(crate) fn interleave<S: Copy>(actors: &[&[S]], run: &mut impl FnMut(&[(usize, S)])) {
+    descend(actors, &mut vec![0; actors.len()], &mut Vec::new(), run);
+}
+
+fn descend<S: Copy>(
+    actors: &[&[S]],
     taken: &mut Vec<usize>,
-    order: &mut Vec<(usize, Step)>,
-    run: &mut impl FnMut(&[(usize, Step)]),
+    order: &mut Vec<(usize, S)>,
+    run: &mut impl FnMut(&[(usize, S)]),
 ) {
     let mut is_over = true;
     for actor in 0..actors.len() {
@@ -162,7 +165,7 @@ fn interleave(
         is_over = false;
         taken[actor] += 1;
         order.push((actor, step));
-        interleave(actors, taken, order, run);
+        descend(actors, taken, order, run);
         order.pop();
         taken[actor] -= 1;
     }
