@@ -1,14 +1,13 @@
 //! What statements read and write according to `GET /api/v1/cache/explain`, with definitions of a real PostgreSQL, read
 //! by a role without any rights.
 
-use pgtally_throwaway::Throwaway;
 use serde_json::Value;
 use support::TestProxy;
 
 use crate::{address, execute, session};
 
 /// Statement, and what is said of it: tables read or the reason against keeping it, then tables written.
-const CASES: [(&str, &str); 68] = [
+const CASES: [(&str, &str); 74] = [
     ("SELECT name FROM shop.products", "unknown_table"),
     ("SELECT name FROM public.products WHERE id = 1", "public.products"),
     ("SELECT name FROM products WHERE id = 1", "other.products public.products"),
@@ -23,11 +22,17 @@ const CASES: [(&str, &str); 68] = [
     ("SELECT id FROM recent", "function"),
     ("SELECT id FROM since", "function"),
     ("SELECT looks()", "function"),
+    ("SELECT becomes('inspector')", "function → session"),
+    ("SELECT counts()", "function → public.counters"),
+    ("UPDATE pg_settings SET setting = 'inspector' WHERE name = 'role'", "not_read → catalog session"),
     ("SELECT random() FROM dogs", "function"),
     ("SELECT now() FROM dogs", "function"),
     ("SELECT id FROM dogs WHERE age(current_date) IS NULL", "function"),
     ("SELECT owner FROM secrets", "row_security"),
     ("SELECT owner FROM seen_secrets", "row_security"),
+    ("SELECT id FROM guarded", "function → public.audit"),
+    ("SELECT id FROM seen_guarded", "function → public.audit"),
+    ("INSERT INTO guarded VALUES (1)", "not_read → public.audit public.guarded"),
     ("SELECT id FROM fast", "unlogged"),
     ("SELECT last_value FROM ids", "sequence"),
     ("SELECT relname FROM pg_class", "system_catalog"),
@@ -90,7 +95,7 @@ const CASES: [(&str, &str); 68] = [
 
 #[test]
 fn reads_and_writes_are_closed_over_what_a_real_server_defines() {
-    let server = Throwaway::builder().start().expect("a throwaway PostgreSQL");
+    let server = crate::builder().start().expect("a throwaway PostgreSQL");
     execute(&mut session(&address(&server), "postgres"), include_str!("schema.sql"));
     let proxy = TestProxy::with(&address(&server), &[("inspect.user", "inspector")]);
     let wrong: Vec<String> = CASES
@@ -102,9 +107,31 @@ fn reads_and_writes_are_closed_over_what_a_real_server_defines() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// Servers before PostgreSQL 17 have no such triggers.
+#[test]
+fn what_logins_write_is_not_kept() {
+    let server = crate::builder().start().expect("a throwaway PostgreSQL");
+    let mut session = session(&address(&server), "postgres");
+    execute(
+        &mut session,
+        "CREATE TABLE visits (who name); CREATE TABLE others (id int); \
+         CREATE FUNCTION note_visit() RETURNS event_trigger SECURITY DEFINER LANGUAGE plpgsql AS \
+         $$ BEGIN INSERT INTO public.visits VALUES (session_user); END $$",
+    );
+    let major = server.version().split('.').next().and_then(|it| it.parse::<u32>().ok()).expect("a version");
+    let has_logins = major >= 17;
+    if has_logins {
+        execute(&mut session, "CREATE EVENT TRIGGER visit ON login EXECUTE FUNCTION note_visit()");
+    }
+    let proxy = TestProxy::with(&address(&server), &[("inspect.user", "postgres")]);
+    let expected = if has_logins { "login_trigger" } else { "public.visits" };
+    assert_eq!(said(&proxy, "SELECT who FROM visits"), expected);
+    assert_eq!(said(&proxy, "SELECT id FROM others"), "public.others");
+}
+
 #[test]
 fn nothing_is_known_without_a_role_that_may_ask() {
-    let server = Throwaway::builder().start().expect("a throwaway PostgreSQL");
+    let server = crate::builder().start().expect("a throwaway PostgreSQL");
     let proxy = TestProxy::with(&address(&server), &[("inspect.user", "nobody_at_all")]);
     let answer = explain(&proxy, "SELECT 1 FROM dogs");
     assert_eq!(answer["complete"], false);

@@ -44,8 +44,14 @@ ALTER TABLE numbered ALTER id SET DEFAULT next_number();
 CREATE FUNCTION is_fine(int) RETURNS bool LANGUAGE plpgsql AS $$
     BEGIN INSERT INTO audit VALUES ('checked'); RETURN true; END $$;
 ALTER TABLE checked ADD CHECK (is_fine(id));
+CREATE TABLE guarded (id int);
+ALTER TABLE guarded ENABLE ROW LEVEL SECURITY;
+CREATE POLICY fine ON guarded USING (is_fine(id));
+CREATE VIEW seen_guarded AS SELECT id FROM guarded;
 CREATE FUNCTION pure(int) RETURNS int IMMUTABLE LANGUAGE sql AS 'SELECT $1 + 1';
 CREATE FUNCTION looks() RETURNS bigint STABLE LANGUAGE sql AS 'SELECT count(*) FROM products';
+CREATE FUNCTION becomes(text) RETURNS text STABLE LANGUAGE sql AS 'SELECT set_config(''role'', $1, false)';
+CREATE FUNCTION counts() RETURNS int STABLE LANGUAGE plpgsql AS $$ BEGIN RETURN next_number(); END $$;
 CREATE FUNCTION label(products) RETURNS text LANGUAGE sql AS 'INSERT INTO audit VALUES ($1.name) RETURNING what';
 CREATE FUNCTION odd_plus(text, text) RETURNS text LANGUAGE sql AS 'SELECT $1';
 CREATE OPERATOR <+> (FUNCTION = odd_plus, LEFTARG = text, RIGHTARG = text);

@@ -47,6 +47,9 @@ pub struct Catalog {
     children: FxHashMap<TableId, Vec<TableId>>,
     cascades: FxHashMap<TableId, Vec<TableId>>,
     calls: FxHashMap<TableId, Vec<FunctionId>>,
+    /// What becomes of every login, also of those past this proxy.
+    login_writes: WriteSet,
+    policies: FxHashMap<TableId, Vec<Access>>,
     views: FxHashMap<TableId, Access>,
     operators: FxHashMap<String, Vec<FunctionId>>,
     types: FxHashMap<String, Vec<FunctionId>>,
@@ -64,6 +67,7 @@ impl Catalog {
             children: grouped(rows.children),
             cascades: grouped(rows.cascades),
             calls: grouped(rows.calls),
+            policies: grouped(rows.policies),
             views: rows.views.into_iter().collect(),
             types: grouped(rows.types),
             operators: grouped(rows.operators.into_iter().map(|it| (it.name, it.function))),
@@ -83,6 +87,7 @@ impl Catalog {
         let named =
             rows.row_functions.into_iter().filter_map(|id| Some((catalog.routine(id)?.name.clone(), id)));
         catalog.row_functions = grouped(named.collect::<Vec<_>>());
+        catalog.login_writes = writes::of_functions(&catalog, &rows.logins);
         catalog
     }
 

@@ -258,6 +258,8 @@ reasons! {
     KeyTooLong = "key_too_long",
     /// `FOR UPDATE` and kin.
     Locking = "locking",
+    /// A table that a login trigger writes: not all logins are seen, and none before it has happened.
+    LoginTrigger = "login_trigger",
     /// The group defines a named statement, which the server has to know.
     NamedParse = "named_parse",
     /// The tree is not known: too long, or no PostgreSQL.

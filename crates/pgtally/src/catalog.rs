@@ -80,6 +80,8 @@ pub(crate) enum CatalogError {
     Load(#[from] LoadError),
     #[error("there is no account to ask with")]
     NoAccount,
+    #[error("no upstream is known to be a primary")]
+    NoPrimary,
     #[error("there is no upstream")]
     NoUpstream,
     #[error("PostgreSQL refuses inspect.user")]
@@ -265,7 +267,7 @@ impl Catalogs {
     }
 }
 
-/// Asks the first upstream that answers.
+/// Asks the first upstream that answers; of several, one that is no standby, as those may lag behind.
 async fn read(
     name: &str,
     setting: &StartupSetting,
@@ -282,6 +284,14 @@ async fn read(
     Err(last)
 }
 
+async fn load_from_primary(client: &tokio_postgres::Client, is_any: bool) -> Result<Loaded, CatalogError> {
+    // Asked on the connection that reads: no server turns into a standby while it lasts.
+    if !is_any && load::is_standby(client).await? {
+        return Err(CatalogError::NoPrimary);
+    }
+    Ok(load(client).await?)
+}
+
 async fn read_from(
     address: &Address,
     name: &str,
@@ -290,8 +300,9 @@ async fn read_from(
 ) -> Result<Loaded, CatalogError> {
     let (client, connection) = open(address, name, setting, account).await?;
     let connection = std::pin::pin!(connection);
+    let is_any = setting.upstreams.all().len() == 1;
     tokio::select! {
-        loaded = load(&client) => Ok(loaded?),
+        loaded = load_from_primary(&client, is_any) => loaded,
         // It ends before the answer does only if it broke.
         ended = connection => match ended {
             Ok(()) => Err(LoadError::Row.into()),

@@ -79,6 +79,10 @@ impl<'c> Closure<'c> {
         if relation.is_unlogged {
             return Err(BypassReason::Unlogged);
         }
+        let logins = &catalog.login_writes;
+        if logins.is_everything() || logins.tables().contains(&relation.id) {
+            return Err(BypassReason::LoginTrigger);
+        }
         for child in catalog.children_of(relation.id) {
             self.follow(catalog.relation(*child).ok_or(BypassReason::UnknownTable)?);
         }

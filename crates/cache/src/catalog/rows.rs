@@ -90,9 +90,13 @@ pub struct CatalogRows {
     pub children: Vec<(TableId, TableId)>,
     /// A table and one whose rows change (CASCADE, SET NULL, SET DEFAULT) with its keys.
     pub cascades: Vec<(TableId, TableId)>,
-    /// A table and a function that a write to it may call: triggers; defaults, checks, indexes, policies and
-    /// domains as far as their functions did not come with PostgreSQL.
+    /// A table and a function that a write to it may call: triggers; defaults, checks, indexes and domains as far as
+    /// their functions did not come with PostgreSQL.
     pub calls: Vec<(TableId, FunctionId)>,
+    /// Functions of event triggers that run at every login.
+    pub logins: Vec<FunctionId>,
+    /// A table and what a policy of it accesses, whether it is read or written.
+    pub policies: Vec<(TableId, Access)>,
     /// Views and what their queries access, all names with their schema.
     pub views: Vec<(TableId, Access)>,
     /// All functions.

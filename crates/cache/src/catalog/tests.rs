@@ -66,11 +66,14 @@ fn catalog() -> Catalog {
             odd(13, "ruled", &|it| it.has_rules = true),
             relation(TableId(14), "triggered"),
             odd(15, "today", &|it| it.kind = RelationKind::View),
+            relation(TableId(16), "visits"),
             odd(OTHER_PRODUCTS.0, "products", &|it| it.schema = "other".into()),
         ],
         children: vec![(EVENTS, EVENTS_MAY)],
         cascades: vec![(PRODUCTS, LINES), (LINES, NOTES), (NOTES, LINES)],
         calls: vec![(AUDITED, FunctionId(100)), (TableId(14), FunctionId(101))],
+        logins: vec![FunctionId(112)],
+        policies: vec![(TableId(9), Access { functions: vec![function("note_it")], ..plain() })],
         views: vec![
             (CHEAP, Access { reads: vec![table("public.products")], ..plain() }),
             (TableId(15), Access { refusal: Some(Refusal::SessionValue), ..plain() }),
@@ -88,6 +91,10 @@ fn catalog() -> Catalog {
             routine(109, "mixed", Volatility::Immutable, false),
             routine(110, "mixed", Volatility::Volatile, false),
             routine(111, "looks", Volatility::Stable, false),
+            Routine {
+                body: Some(write("visits")),
+                ..routine(112, "note_visit", Volatility::Volatile, false)
+            },
         ],
         operators: vec![Operator { name: "~~~".into(), function: FunctionId(101) }],
         types: vec![("odd_type".into(), FunctionId(101))],
@@ -156,7 +163,8 @@ fn reads_are_closed_over_views_and_partitions() {
 
 #[test]
 fn reads_that_depend_on_more_are_not_kept() {
-    check_read(&read("secrets"), Err(BypassReason::RowSecurity));
+    check_read(&read("secrets"), Err(BypassReason::Function));
+    check_read(&read("visits"), Err(BypassReason::LoginTrigger));
     check_read(&read("fast"), Err(BypassReason::Unlogged));
     check_read(&read("far"), Err(BypassReason::ForeignTable));
     check_read(&read("numbers"), Err(BypassReason::Sequence));
@@ -215,6 +223,8 @@ fn writes_are_closed_over_the_functions_of_triggers() {
         let facts = facts(&write(name));
         assert!(facts.writes.is_everything() && facts.can_change_session, "{name}");
     }
+    check_write(&read("secrets"), &[AUDIT]);
+    check_write(&write("secrets"), &[AUDIT, TableId(9)]);
     assert!(facts(&write("pg_catalog.pg_class")).writes.is_catalog());
     assert!(facts(&write("pg_settings")).can_change_session);
 }

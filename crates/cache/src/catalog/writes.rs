@@ -19,12 +19,22 @@ pub(super) fn closure(catalog: &Catalog, access: &Access) -> Written {
     closure.finish()
 }
 
+/// What these functions write.
+pub(super) fn of_functions(catalog: &Catalog, functions: &[FunctionId]) -> WriteSet {
+    let mut closure = Closure::new(catalog);
+    functions.iter().for_each(|id| closure.follow(Step::Function(*id)));
+    closure.follow_all();
+    closure.finish().set
+}
+
 /// One thing to follow.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 enum Step {
     Function(FunctionId),
     /// Rows are added and nothing else: no key's action follows.
     Inserted(TableId),
+    /// The policies of a table are applied.
+    Policed(TableId),
     /// A view's query is executed.
     Viewed(TableId),
     Written(TableId),
@@ -68,10 +78,15 @@ impl<'c> Closure<'c> {
 
     fn statement(&mut self, access: &Access) {
         self.access(access);
+        self.follow_all();
+    }
+
+    fn follow_all(&mut self) {
         while let Some(step) = self.pending.pop() {
             match step {
                 Step::Function(id) => self.function(id),
                 Step::Inserted(id) => self.table(id, false),
+                Step::Policed(id) => self.policies(id),
                 Step::Viewed(id) => self.view_is_read(id),
                 Step::Written(id) => self.table(id, true),
             }
@@ -138,13 +153,21 @@ impl<'c> Closure<'c> {
         }
     }
 
-    /// Reading writes nothing, but what a view calls is called.
+    /// Reading writes nothing, but what a view or a policy calls is called.
     fn read(&mut self, table: &Table) {
         let catalog = self.catalog;
-        let relations = catalog.named(table.schema.as_deref(), &table.name);
-        for view in relations.filter(|relation| relation.kind == RelationKind::View) {
-            self.follow(Step::Viewed(view.id));
+        for relation in catalog.named(table.schema.as_deref(), &table.name) {
+            match relation.kind {
+                RelationKind::View => self.follow(Step::Viewed(relation.id)),
+                _ if relation.has_row_security => self.follow(Step::Policed(relation.id)),
+                _ => {}
+            }
         }
+    }
+
+    fn policies(&mut self, id: TableId) {
+        let catalog = self.catalog;
+        catalog.policies.get(&id).into_iter().flatten().for_each(|access| self.access(access));
     }
 
     fn view_is_read(&mut self, id: TableId) {
@@ -169,6 +192,9 @@ impl<'c> Closure<'c> {
         }
         if relation.has_rules {
             self.unknown();
+        }
+        if relation.has_row_security {
+            self.follow(Step::Policed(id));
         }
         let step = if moves_keys { Step::Written } else { Step::Inserted };
         for child in catalog.children_of(id) {

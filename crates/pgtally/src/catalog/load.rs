@@ -48,11 +48,19 @@ struct Answers {
     children: Vec<SimpleQueryRow>,
     cascades: Vec<SimpleQueryRow>,
     calls: Vec<SimpleQueryRow>,
+    logins: Vec<SimpleQueryRow>,
+    policies: Vec<SimpleQueryRow>,
     views: Vec<SimpleQueryRow>,
     routines: Vec<SimpleQueryRow>,
     operators: Vec<SimpleQueryRow>,
     types: Vec<SimpleQueryRow>,
     row_functions: Vec<SimpleQueryRow>,
+}
+
+/// Whether the server is in recovery.
+pub(super) async fn is_standby(client: &Client) -> Result<bool, LoadError> {
+    let rows = ask(client, queries::IS_STANDBY).await?;
+    rows.first().and_then(|row| row.get(0)).map(|cell| cell != "f").ok_or(LoadError::Row)
 }
 
 /// Reads everything. The caller bounds the time.
@@ -63,6 +71,8 @@ pub(super) async fn load(client: &Client) -> Result<Loaded, LoadError> {
         children: ask(client, queries::CHILDREN).await?,
         cascades: ask(client, queries::CASCADES).await?,
         calls: ask(client, queries::CALLS).await?,
+        logins: ask(client, queries::LOGINS).await?,
+        policies: ask(client, queries::POLICIES).await?,
         views: ask(client, queries::VIEWS).await?,
         routines: ask(client, queries::ROUTINES).await?,
         operators: ask(client, queries::OPERATORS).await?,
@@ -93,6 +103,8 @@ fn understand(answers: &Answers) -> Result<Loaded, LoadError> {
         children: each(&answers.children, |row| Some((table_id(row, 0)?, table_id(row, 1)?)))?,
         cascades: each(&answers.cascades, |row| Some((table_id(row, 0)?, table_id(row, 1)?)))?,
         calls: each(&answers.calls, |row| Some((table_id(row, 0)?, function_id(row, 1)?)))?,
+        logins: each(&answers.logins, |row| function_id(row, 0))?,
+        policies: each(&answers.policies, |row| Some((table_id(row, 0)?, access(row.get(1)?))))?,
         views: each(&answers.views, |row| Some((table_id(row, 0)?, view(row.get(1)))))?,
         routines: each(&answers.routines, routine)?,
         operators: each(&answers.operators, |row| {
@@ -173,6 +185,8 @@ impl Answers {
             &self.children,
             &self.cascades,
             &self.calls,
+            &self.logins,
+            &self.policies,
             &self.views,
             &self.routines,
             &self.operators,

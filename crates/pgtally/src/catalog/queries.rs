@@ -9,6 +9,9 @@
 pub(super) const BEGIN: &str = "SET search_path = ''; SET statement_timeout = '20s'; SET lock_timeout = '200ms'; \
     BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 
+/// Whether the server is in recovery. Asked before the search path is emptied.
+pub(super) const IS_STANDBY: &str = "SELECT pg_catalog.pg_is_in_recovery()";
+
 /// OID, schema, name, kind, unlogged, row security, rules.
 pub(super) const RELATIONS: &str = "SELECT c.oid, n.nspname, c.relname, c.relkind, c.relpersistence = 'u', \
     c.relrowsecurity, EXISTS (SELECT FROM pg_rewrite r WHERE r.ev_class = c.oid AND r.ev_type <> '1') \
@@ -41,16 +44,25 @@ pub(super) const CALLS: &str = "WITH called AS (\
         WHERE d.classid = 'pg_constraint'::regclass AND c.contypid <> 0 \
     UNION SELECT i.indrelid, d.function FROM called d JOIN pg_index i ON i.indexrelid = d.objid \
         WHERE d.classid = 'pg_class'::regclass \
-    UNION SELECT p.polrelid, d.function FROM called d JOIN pg_policy p ON p.oid = d.objid \
-        WHERE d.classid = 'pg_policy'::regclass \
     ORDER BY 1, 2";
+
+/// Function that runs at every login (PostgreSQL 17).
+pub(super) const LOGINS: &str = "SELECT evtfoid FROM pg_event_trigger \
+    WHERE evtevent = 'login' AND evtenabled <> 'D' ORDER BY 1";
+
+/// Table, what its policy asks, as a query.
+pub(super) const POLICIES: &str = "SELECT polrelid, \
+    concat('SELECT ', coalesce(pg_get_expr(polqual, polrelid), 'true'), ', ', \
+        coalesce(pg_get_expr(polwithcheck, polrelid), 'true')) \
+    FROM pg_policy ORDER BY polrelid, oid";
 
 /// OID, query.
 pub(super) const VIEWS: &str = "SELECT c.oid, pg_get_viewdef(c.oid) FROM pg_class c \
     JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind = 'v' AND c.relpersistence <> 't' \
     AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast') ORDER BY 1";
 
-/// OID, schema, name, volatility (the worst, for an aggregate), built in, language, body of those that may write.
+/// OID, schema, name, volatility (the worst, for an aggregate), built in, language, body of those that have one: what is
+/// declared to be harmless may still call what is not.
 /// An OID below 16384 was given by initdb.
 pub(super) const ROUTINES: &str = "SELECT p.oid, n.nspname, p.proname, \
     CASE WHEN a.aggfnoid IS NULL OR p.oid < 16384 THEN p.provolatile ELSE \
@@ -58,7 +70,7 @@ pub(super) const ROUTINES: &str = "SELECT p.oid, n.nspname, p.proname, \
         FROM pg_proc f WHERE f.oid IN (a.aggtransfn, a.aggfinalfn, a.aggcombinefn, a.aggmtransfn, a.aggminvtransfn, \
             a.aggmfinalfn)) END, \
     p.oid < 16384, l.lanname, \
-    CASE WHEN p.oid >= 16384 AND p.provolatile = 'v' AND p.prokind IN ('f', 'p') AND l.lanname NOT IN ('c', 'internal') \
+    CASE WHEN p.oid >= 16384 AND p.prokind IN ('f', 'p') AND l.lanname NOT IN ('c', 'internal') \
         AND p.probin IS NULL THEN p.prosrc END \
     FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace JOIN pg_language l ON l.oid = p.prolang \
     LEFT JOIN pg_aggregate a ON a.aggfnoid = p.oid ORDER BY 1";

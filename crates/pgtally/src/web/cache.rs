@@ -232,6 +232,7 @@ fn words(reason: BypassReason) -> &'static str {
         BypassReason::KeepAlive => "the server had to hear from the session again",
         BypassReason::KeyTooLong => "text and parameters are longer than keys may be",
         BypassReason::Locking => "it locks rows",
+        BypassReason::LoginTrigger => "it reads a table that every login writes, by a trigger",
         BypassReason::NamedParse => "it defines a prepared statement, which the server has to know",
         BypassReason::NotParsed => "it is too long, or no PostgreSQL",
         BypassReason::NotRead => "it is no plain read",
