@@ -2,8 +2,9 @@
 //! written until the server shows that they can change nothing any more.
 //!
 //! A backend that is no longer listed in `pg_stat_activity` has done or undone its transaction: it leaves the list
-//! after that. Asked with the account of `[inspect]`, over and over while there is something to ask. Where nobody can
-//! be asked, or the backend is not known, `cache.ambiguous_hold` has to do.
+//! after that. Asked with the account of `[inspect]`, over and over while there is something to ask. Which of several
+//! upstreams it was is not kept: all of them have to answer. Where one cannot be asked, or the backend is not known,
+//! `cache.ambiguous_hold` has to do.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -21,7 +22,8 @@ const PAUSE: Duration = Duration::from_millis(250);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 /// Commits in doubt at a time, each with the backend it ran in; for those beyond, time has to do.
 const DOUBTS_MAX: usize = 10_000;
-const QUESTION: &str = "SELECT pid FROM pg_catalog.pg_stat_activity";
+/// A standby's backends write nothing.
+const QUESTION: &str = "SELECT pid FROM pg_catalog.pg_stat_activity WHERE NOT pg_catalog.pg_is_in_recovery()";
 
 /// One commit.
 #[derive(Debug)]
@@ -107,27 +109,22 @@ impl Doubts {
     }
 }
 
-/// Processes of all sessions.
+/// Processes of all sessions, of all servers.
 async fn backends(database: &str, setting: &StartupSetting) -> Result<Vec<u32>, CatalogError> {
     let account = setting.inspect.as_ref().ok_or(CatalogError::NoAccount)?;
-    let mut last = CatalogError::NoUpstream;
+    let mut pids = Vec::new();
     for server in setting.upstreams.all() {
-        match open(&server.address, database, setting, account).await {
-            Ok((client, connection)) => {
-                let answer = tokio::select! {
-                    rows = client.simple_query(QUESTION) => rows?,
-                    ended = connection => return Err(ended.err().map_or(CatalogError::NoUpstream, Into::into)),
-                };
-                let pids = answer.iter().filter_map(|message| match message {
-                    tokio_postgres::SimpleQueryMessage::Row(row) => row.get(0)?.parse().ok(),
-                    _ => None,
-                });
-                return Ok(pids.collect());
-            }
-            Err(error) => last = error,
-        }
+        let (client, connection) = open(&server.address, database, setting, account).await?;
+        let answer = tokio::select! {
+            rows = client.simple_query(QUESTION) => rows?,
+            ended = connection => return Err(ended.err().map_or(CatalogError::NoUpstream, Into::into)),
+        };
+        pids.extend(answer.iter().filter_map(|message| match message {
+            tokio_postgres::SimpleQueryMessage::Row(row) => row.get(0)?.parse::<u32>().ok(),
+            _ => None,
+        }));
     }
-    Err(last)
+    Ok(pids)
 }
 
 #[cfg(test)]
