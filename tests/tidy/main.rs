@@ -99,6 +99,20 @@ fn pure_crates_stay_pure() {
     }
 }
 
+/// A step of the wall clock changes no lifetime: nobody there looks at one.
+#[test]
+fn the_cache_knows_monotonic_time_only() {
+    let folder = root().join("crates/pgtally/src/cached");
+    let paths: Vec<_> = repository().into_iter().filter(|path| path.starts_with(&folder)).collect();
+    assert!(paths.len() > 5);
+    for path in paths {
+        let text = fs::read_to_string(&path).unwrap();
+        for word in ["SystemTime", "unix_seconds"] {
+            assert!(!text.contains(word), "{} uses {word}", path.display());
+        }
+    }
+}
+
 #[test]
 fn every_source_file_says_what_it_is_for() {
     let paths = repository();

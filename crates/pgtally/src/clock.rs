@@ -62,6 +62,16 @@ mod tests {
     use super::*;
 
     #[test]
+    fn steps_of_the_wall_clock_are_no_time() {
+        let clock = Clock::start();
+        let before = clock.now();
+        for stepped in [UNIX_EPOCH, SystemTime::now() + Duration::from_secs(86_400)] {
+            let stepped = Clock { wall_origin: stepped, ..clock };
+            assert!(Duration::from_nanos(stepped.now().since(before)) < Duration::from_secs(60));
+        }
+    }
+
+    #[test]
     fn wall_times_are_written_as_rfc3339() {
         let check = |seconds: f64, expected: &str| assert_eq!(rfc3339(seconds), expected);
         check(0.0, "1970-01-01T00:00:00.000Z");
