@@ -45,7 +45,7 @@ fn number(name: &str) -> Option<u64> {
 
 /// A server with the registers, and one more role.
 pub(crate) fn server() -> Throwaway {
-    let builder = Throwaway::builder().setting("max_prepared_transactions", "20");
+    let builder = crate::builder().setting("max_prepared_transactions", "20");
     let server = builder.start().expect("a throwaway PostgreSQL");
     execute(&mut session(&address(&server), "postgres"), SCHEMA);
     server

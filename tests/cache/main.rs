@@ -4,14 +4,17 @@
 //! every route (`routes.rs`) and readers at once, whose history (`history.rs`) has to satisfy the promise, while a
 //! nemesis (`nemesis.rs`) ends backends and holds back answers. `safety.rs`: users and
 //! settings. `scripts.rs`: generated scripts, on two servers that must agree (`twin.rs`). `seeded.rs`: mistakes on purpose,
-//! each of which the checker finds. `trouble.rs`: servers that go away, keys without end.
+//! each of which the checker finds. `capacity.rs`: memory. `trouble.rs`: definitions nobody reads,
+//! keys without end. `failover.rs`: servers that restart, fall behind, and take over.
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod actors;
+mod capacity;
 mod checker;
 mod client;
 mod definitions;
+mod failover;
 mod history;
 mod nemesis;
 mod routes;
@@ -23,8 +26,13 @@ mod trouble;
 mod twin;
 
 use pgtally::Address;
-use pgtally_throwaway::Throwaway;
+use pgtally_throwaway::{Builder, Throwaway};
 use support::{Peer, frontend};
+
+/// A server of the version that is tried.
+fn builder() -> Builder {
+    Throwaway::builder().binaries(std::env::var_os("PGTALLY_PG_BIN").map(Into::into))
+}
 
 /// Where `server` listens.
 fn address(server: &Throwaway) -> Address {

@@ -2,8 +2,8 @@
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
@@ -36,19 +36,47 @@ impl Dice {
 /// Listens, and forwards everything to `server`; what the server says comes late, by a different time each.
 /// Its threads end with their connections.
 pub(crate) fn slow_leg(server: &Address) -> Address {
+    leg(server, |number| Some(Dice::new(number))).address
+}
+
+/// As [`slow_leg`], in time, and with connections that can be cut.
+pub(crate) fn brittle_leg(server: &Address) -> Leg {
+    leg(server, |_| None)
+}
+
+/// A way to a server.
+pub(crate) struct Leg {
+    pub(crate) address: Address,
+    streams: Arc<Mutex<Vec<TcpStream>>>,
+}
+
+impl Leg {
+    /// Ends all connections; neither side has said anything.
+    pub(crate) fn cut(&self) {
+        for stream in self.streams.lock().expect("a sound list").drain(..) {
+            let _ = stream.shutdown(std::net::Shutdown::Both);
+        }
+    }
+}
+
+fn leg(server: &Address, delay: impl Fn(u64) -> Option<Dice> + Send + 'static) -> Leg {
     let Address::Tcp(host, port) = server.clone() else { panic!("TCP") };
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = Address::Tcp("127.0.0.1".into(), listener.local_addr().expect("an address").port());
+    let streams: Arc<Mutex<Vec<TcpStream>>> = Arc::default();
+    let all = Arc::clone(&streams);
     thread::spawn(move || {
         for (number, client) in (1..).zip(listener.incoming().map_while(Result::ok)) {
             let Ok(server) = TcpStream::connect((host.as_str(), port)) else { continue };
             let both = [client.try_clone(), server.try_clone()].map(|it| it.expect("a duplicate"));
             let [client_again, server_again] = both;
+            all.lock().expect("a sound list").extend(client.try_clone());
             thread::spawn(move || copy(client, server, None));
-            thread::spawn(move || copy(server_again, client_again, Some(Dice::new(number))));
+            let delay = delay(number);
+            thread::spawn(move || copy(server_again, client_again, delay));
         }
     });
-    address
+    Leg { address, streams }
 }
 
 fn copy(mut from: TcpStream, mut to: TcpStream, mut delay: Option<Dice>) {

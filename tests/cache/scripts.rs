@@ -50,6 +50,8 @@ struct Script<'t> {
     /// Names of statements that each session has prepared, with the place of their texts.
     prepared: [Vec<usize>; SESSIONS.len()],
     versions: i64,
+    /// Texts name their request.
+    has_tags: bool,
 }
 
 impl Script<'_> {
@@ -116,7 +118,13 @@ impl Script<'_> {
     fn parse(&mut self, name: &str) -> (usize, Vec<u8>) {
         let at = self.dice.below(READS.len());
         let types: &[u32] = if self.dice.below(2) == 0 { &[23] } else { &[] };
-        (at, frontend::parse(name, &format!("{} {HINT}", READS[at]), types))
+        let mut text = format!("{} {HINT}", READS[at]);
+        if self.has_tags {
+            // Another one for nearly every text, as tracing has it.
+            let trace = self.dice.below(1_000);
+            text.push_str(&format!("/*route='r',traceparent='00-{trace:032x}-00f067aa0ba902b7-01'*/"));
+        }
+        (at, frontend::parse(name, &text, types))
     }
 
     /// `Bind`, perhaps `Describe`, `Execute`.
@@ -256,15 +264,28 @@ impl Script<'_> {
     }
 }
 
-#[test]
-fn cache_on_is_cache_off() {
-    let mut twins = Twins::new(SCHEMA);
+fn run_scripts(twins: &mut Twins, has_tags: bool) {
     let first = number("PGTALLY_CACHE_SEED", 1);
     for seed in first..first + number("PGTALLY_CACHE_SCRIPTS", SCRIPTS) {
         println!("PGTALLY_CACHE_SEED={seed}");
         let prepared = std::array::from_fn(|_| Vec::new());
-        Script { twins: &mut twins, dice: Dice::new(seed), open: None, prepared, versions: 0 }.run();
+        Script { twins: &mut *twins, dice: Dice::new(seed), open: None, prepared, versions: 0, has_tags }
+            .run();
     }
     let cache = twins.proxy.json("/api/v1/cache");
     assert!(twins.hits() > 20.0, "only {} answers came from the cache: {cache}", twins.hits());
+}
+
+#[test]
+fn cache_on_is_cache_off() {
+    run_scripts(&mut Twins::new(SCHEMA), false);
+}
+
+/// What the cache forwards, and what it restores, has its tags taken out on the way to the server.
+#[test]
+fn cache_on_is_cache_off_with_comments_lifted() {
+    let mut twins = Twins::with(SCHEMA, &[("relay.lift_comments", "on")]);
+    run_scripts(&mut twins, true);
+    let lifted = twins.proxy.metric_sum("pgtally_lifted_parses_total", "");
+    assert!(lifted > 10.0, "only {lifted} texts were lifted");
 }

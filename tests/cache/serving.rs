@@ -21,7 +21,7 @@ struct World {
 
 impl World {
     fn new(settings: &[(&'static str, &str)]) -> Self {
-        let server = Throwaway::builder().start().expect("a throwaway PostgreSQL");
+        let server = crate::builder().start().expect("a throwaway PostgreSQL");
         execute(&mut session(&address(&server), "postgres"), SCHEMA);
         let base = [("cache.enabled", "on"), ("inspect.user", "pgtally_inspect")];
         let settings: Vec<_> = base.iter().chain(settings).copied().collect();

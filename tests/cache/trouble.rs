@@ -1,16 +1,17 @@
-//! Trouble on purpose around the cache: servers that are replaced, definitions
-//! made by text that nobody reads, keys without end, a store at its limit.
+//! Trouble on purpose around the cache: definitions made by text that nobody reads, keys without end, a store at its
+//! limit, hints and orders of nonsense.
 
 use pgtally_cache::Fault;
 use pgtally_throwaway::Throwaway;
 use support::{TestProxy, wait_for};
 
+use crate::address;
 use crate::checker::{proxy, server};
 use crate::client::Client;
-use crate::{address, execute, session};
 
-const REGISTER: &str = "SELECT max(version) FROM registers WHERE id = 1 /* pgtally:cache ttl=60s */";
-const ACCOUNTS: &str = "SELECT sum(balance) FROM accounts /* pgtally:cache ttl=60s */";
+pub(crate) const REGISTER: &str =
+    "SELECT max(version) FROM registers WHERE id = 1 /* pgtally:cache ttl=60s */";
+pub(crate) const ACCOUNTS: &str = "SELECT sum(balance) FROM accounts /* pgtally:cache ttl=60s */";
 
 /// A server with registers and a proxy with a cache.
 struct World {
@@ -45,7 +46,7 @@ impl World {
     }
 }
 
-fn number(client: &mut Client, text: &str) -> i64 {
+pub(crate) fn number(client: &mut Client, text: &str) -> i64 {
     client.query(text).expect("an answer").number().expect("a number")
 }
 
@@ -82,28 +83,6 @@ fn a_prepared_transaction_is_what_it_has_written_whoever_commits_it() {
     other.query("COMMIT PREPARED 'p'").expect("an answer");
     assert_eq!(number(&mut reader, REGISTER), 5);
     assert!(world.is_hit(&mut reader, ACCOUNTS), "another table");
-}
-
-#[test]
-fn another_server_behind_the_proxy_gets_questions_of_its_own() {
-    let (mut first, second) = (server(), server());
-    execute(&mut session(&address(&second), "postgres"), "UPDATE accounts SET balance = 5 WHERE id = 0");
-    let both = format!("{},{}", address(&first), address(&second));
-    let proxy = proxy(&address(&first), &[("relay.upstream", &both)], Fault::None);
-    let connect = || Client::connect(proxy.address(), "postgres", "client").ok();
-    let mut client = wait_for("a session", connect);
-    let hits = || proxy.metric_sum("pgtally_cache_lookups_total", "result=\"hit\"");
-    wait_for("an answer from the cache", || {
-        assert_eq!(number(&mut client, ACCOUNTS), 1_000);
-        (hits() > 0.0).then_some(())
-    });
-    first.stop_fast().expect("a stop in order");
-    let mut client = wait_for("a session on the other server", connect);
-    let before = hits();
-    wait_for("an answer from the cache", || {
-        assert_eq!(number(&mut client, ACCOUNTS), 905);
-        (hits() > before).then_some(())
-    });
 }
 
 #[test]
@@ -155,4 +134,26 @@ fn hints_of_nonsense_cost_nothing_but_a_count() {
         );
     }
     assert!(world.proxy.json("/api/v1/cache")["nonsense"].as_u64().expect("a count") >= 5);
+}
+
+#[test]
+fn orders_about_tags_and_tables_that_nobody_knows_do_no_harm() {
+    let world = World::new(&[]);
+    let mut client = world.client();
+    world.warm(&mut client, ACCOUNTS);
+    let long = "x".repeat(100_000);
+    for order in [
+        r#"{"tags": ["nobody:1", ""]}"#.to_owned(),
+        r#"{"tables": ["nowhere.at_all", "nothing"]}"#.to_owned(),
+        format!(r#"{{"tags": ["{long}"]}}"#),
+    ] {
+        let (status, said) = world.proxy.post("/api/v1/cache/invalidate", &order);
+        assert!(status == 200 || status == 413, "{status} {said}");
+        assert!(world.is_hit(&mut client, ACCOUNTS), "it was about something else");
+    }
+    let (_, said) = world.proxy.post("/api/v1/cache/invalidate", r#"{"tags": ["nobody:1"]}"#);
+    assert!(said.contains("\"old_entries\":0"), "{said}");
+    let unknown = "UPDATE sources SET version = 1 WHERE id = 1 /* pgtally:invalidate tags=nobody:1 */";
+    client.query(unknown).expect("an answer");
+    assert!(world.is_hit(&mut client, ACCOUNTS), "a statement may say so too");
 }

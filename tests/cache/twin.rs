@@ -24,13 +24,18 @@ pub(crate) struct Twins {
 impl Twins {
     /// Two servers with this schema, and a proxy with a cache in front of one.
     pub(crate) fn new(schema: &str) -> Self {
+        Self::with(schema, &[])
+    }
+
+    /// As [`Twins::new`], with settings of the proxy.
+    pub(crate) fn with(schema: &str, settings: &[(&'static str, &str)]) -> Self {
         let start = || {
-            let server = Throwaway::builder().start().expect("a throwaway PostgreSQL");
+            let server = crate::builder().start().expect("a throwaway PostgreSQL");
             execute(&mut session(&address(&server), "postgres"), schema);
             server
         };
         let (direct, cached) = (start(), start());
-        let proxy = proxy(&address(&cached), &[], Fault::None);
+        let proxy = proxy(&address(&cached), settings, Fault::None);
         Self { proxy, direct, _cached: cached, sessions: Vec::new() }
     }
 

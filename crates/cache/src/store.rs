@@ -268,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn a_million_keys_stay_within_the_capacity() {
+    fn more_keys_than_there_is_room_for_stay_within_the_capacity() {
         let store = Store::new(256 * 1024);
         let environment = Arc::new(Environment::new(b"here"));
         let quota = Arc::default();
