@@ -211,9 +211,14 @@ def minitest_tests_are_requests(suite):
     suite.expect_counts({"BlogTest#test_one_by_one": 1 + ROWS, "BlogTest#test_at_once": 2})
 
 
+def node_modules():
+    """Where tests/run.sh has installed what these tests need of Node."""
+    return Path(os.environ.get("PGTALLY_CI_NODE") or HERE.parent / ".cache" / "ci" / "node_modules")
+
+
 def jest_tests_are_requests(suite):
     """Jest with node-postgres, two files in two workers."""
-    modules = Path(os.environ.get("PGTALLY_CI_NODE") or HERE.parent / ".cache" / "ci" / "node_modules")
+    modules = node_modules()
     if not (modules / "jest").exists():
         raise Skipped(f"no Jest in {modules}")
     suite.take("jest", "pgtally.cjs")
@@ -289,6 +294,39 @@ def reports_are_files_of_every_format(suite):
         again = suite.call("report", "--format", name, "capture.json").expect(0).out
         if again != (suite.folder / f"report.{name}").read_text():
             raise Failed(f"the {name} report of the saved capture differs from that of the run")
+
+
+def tests_are_named_whatever_their_statements_carry(suite):
+    """Traces in comments make requests, under the test's name; SARIF has the place, as its schema wants it."""
+    suite.take("tagged", "pgtally_pytest.py")
+    suite.run("--report", "sarif=report.sarif", "--", *PYTEST).expect(10, "on test_tagged.py::test_two_requests")
+    seen = {(it["route"], it["attribution"], it["requests"], it["queries"]["max"]) for it in suite.capture()["routes"]}
+    expected = {("test_tagged.py::test_two_requests", "trace", 2, 1 + ROWS), ("test_tagged.py::test_no_request", "guc", 1, 1)}
+    if seen != expected:
+        raise Failed(f"{seen}, expected {expected}")
+    reports = [suite.folder / "report.sarif"]
+    finding = suite.capture()["findings"][0]["id"]
+    suite.call("ack", finding, "--reason", "a test's", "--expires", "2999-01-31").expect(0)
+    reports.append(suite.folder / "acknowledged.sarif")
+    suite.run("--report", f"sarif={reports[1]}", "--", *PYTEST)
+    for report in reports:
+        results = json.loads(report.read_text())["runs"][0]["results"]
+        place = results[0]["locations"][0]["physicalLocation"]
+        if (place["artifactLocation"]["uri"], place["region"]["startLine"]) != ("shop/blog.py", 12):
+            raise Failed(place)
+    check_sarif(reports)
+
+
+def check_sarif(reports):
+    """Fails unless the reports are what SARIF's schema says."""
+    modules = node_modules()
+    if not (modules / "@microsoft" / "jest-sarif").exists():
+        raise Skipped("without the schema of SARIF")
+    for report in reports:
+        done = subprocess.run(["node", str(HERE / "sarif.cjs"), str(report)], env=os.environ | {"NODE_PATH": str(modules)},
+                              capture_output=True, text=True, timeout=RUN_SECONDS, check=False)
+        if done.returncode != 0:
+            raise Failed(f"{report.name}: {done.stdout}{done.stderr}")
 
 
 def a_running_instance_is_reported(suite):
@@ -419,6 +457,7 @@ CHECKS = (
     junit_tests_are_requests,
     go_tests_are_requests,
     reports_are_files_of_every_format,
+    tests_are_named_whatever_their_statements_carry,
     a_running_instance_is_reported,
     an_acknowledged_finding_is_no_failure,
     a_program_past_the_proxy_is_told,

@@ -3,12 +3,12 @@
 import assert from "node:assert/strict";
 
 import { check, until } from "./check.mjs";
-import { startCaching } from "./programs.mjs";
+import { startServing } from "./programs.mjs";
 
 const TAG = "a<b>&c";
 
 export async function testCache({ pgtally, demo, open, shoot, violations, Client }) {
-  const caching = await startCaching(pgtally, demo.postgres);
+  const caching = await startServing(pgtally, demo.postgres, { PGTALLY__CACHE__ENABLED: "on", PGTALLY__INSPECT__USER: "postgres" });
   const client = new Client({ host: "127.0.0.1", port: caching.proxy, user: "postgres", database: "postgres" });
   await client.connect();
   const hint = (tag) => `/*pgtally_cache='${encodeURIComponent(`ttl=60s;tags=${tag}`)}'*/`;

@@ -50,18 +50,9 @@ export async function startDemo(pgtally) {
   return { program, postgres: Number(postgres), proxy: Number(proxy), admin, application };
 }
 
-/** A pgtally with a token, before the same server. */
-export async function startGuarded(pgtally, postgres, token) {
+/** Another pgtally before the same server, with settings of its own by their variables. */
+export async function startServing(pgtally, postgres, settings) {
   const args = ["serve", "--upstream", `127.0.0.1:${postgres}`, "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"];
-  const program = new Program(pgtally, [...args, "--log-format", "json"], { PGTALLY__ADMIN__TOKEN: token });
-  const [, admin] = await program.says(/"admin":"(http:\/\/127\.0\.0\.1:\d+)\//);
-  return { program, admin };
-}
-
-/** A pgtally with the cache, before the same server. */
-export async function startCaching(pgtally, postgres) {
-  const args = ["serve", "--upstream", `127.0.0.1:${postgres}`, "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"];
-  const settings = { PGTALLY__CACHE__ENABLED: "on", PGTALLY__INSPECT__USER: "postgres" };
   const program = new Program(pgtally, [...args, "--log-format", "json"], settings);
   const [, admin] = await program.says(/"admin":"(http:\/\/127\.0\.0\.1:\d+)\//);
   const [, proxy] = await program.says(/"listen":"[^"]*127\.0\.0\.1:(\d+)/);

@@ -8,7 +8,7 @@ import { check, until } from "./check.mjs";
 let screens = 0;
 
 /** A terminal with `top` in it. */
-class Screen {
+export class Screen {
   constructor(pgtally, admin, width, height) {
     const command = `${pgtally} top --url ${admin}; echo ended with $?; sleep 60`;
     // A server that is just ending takes no new session.

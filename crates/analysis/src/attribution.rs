@@ -236,7 +236,10 @@ impl Attributor {
         {
             return Some(Rc::clone(last));
         }
-        Some(Rc::new(RequestName::new(*attribution, Arc::clone(key), tags.route.clone())))
+        // Where comments name no route, the setting may: a test's statements have its name, whatever traces they carry.
+        let set = self.local_request.as_ref().or(self.settings.request.as_ref());
+        let route = tags.route.as_ref().or_else(|| set?.route.as_ref());
+        Some(Rc::new(RequestName::new(*attribution, Arc::clone(key), route.cloned())))
     }
 
     /// The tagged request that a statement without a tag inherits.

@@ -366,7 +366,11 @@ impl Texts {
             self.dropped_shapes += 1;
             return;
         }
-        let normalized = normalize(text, statement, dialect);
+        let mut normalized = normalize(text, statement, dialect);
+        if normalized.is_cut {
+            // Whoever reads it is to know.
+            normalized.text.push('…');
+        }
         self.new_shapes.push(Arc::new(Shape {
             fingerprint: statement.fingerprint,
             text: normalized.text.into(),

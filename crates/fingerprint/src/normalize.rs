@@ -19,6 +19,8 @@ pub struct Normalized {
     pub text: String,
     /// Role of each parameter: `roles[k]` belongs to `$k+1`.
     pub roles: Vec<Role>,
+    /// The text is only the beginning: the scanned one was, or it was cut at [`NORMALIZED_BYTES_MAX`].
+    pub is_cut: bool,
 }
 
 /// Normalizes the statement that [`crate::Scan::scan`] found in `text`.
@@ -37,7 +39,8 @@ pub fn normalize(text: &[u8], statement: &StatementScan, dialect: Dialect) -> No
     walk.statement(statement.is_truncated);
     let written = std::mem::take(&mut walk.emitter.text.text);
     let roles = parameters.iter().map(|parameter| parameter.role).collect();
-    Normalized { text: cut(written), roles }
+    let is_cut = statement.is_truncated || written.len() > NORMALIZED_BYTES_MAX;
+    Normalized { text: cut(written), roles, is_cut }
 }
 
 /// A valid text within the limit.

@@ -173,6 +173,24 @@ fn the_setting_may_carry_a_route() {
 }
 
 #[test]
+fn the_setting_routes_what_carries_an_id_and_no_route() {
+    let mut attributor = Attributor::new(1, 100 * MS, Some(b"route=test_orders,id=test_orders"));
+    let mut check = |route: Option<&str>, key: &str, expected: &str| {
+        let id = Some((Attribution::Trace, key.into()));
+        let tags = Rc::new(TagSet { id, route: route.map(Arc::from), ..TagSet::default() });
+        let arrival =
+            Arrival { command: Command::Select, tags: Some(&tags), has_fresh_tags: true, sent: Moment(0) };
+        let name = attributor.attribute(arrival);
+        assert_eq!((name.attribution, name.key.as_ref()), (Attribution::Trace, key));
+        assert_eq!(name.route.as_deref(), Some(expected), "{key}");
+    };
+    check(None, "a", "test_orders");
+    check(None, "a", "test_orders");
+    check(Some("/orders"), "b", "/orders");
+    check(None, "c", "test_orders");
+}
+
+#[test]
 fn ids_that_differ_late_or_in_broken_bytes_are_different() {
     let mut attributor = Attributor::new(1, 100 * MS, None);
     let long = [[b'x'; 300].as_slice(), b"1"].concat();

@@ -396,6 +396,8 @@ fn cut_texts_are_marked() {
     scan.scan(text, Dialect::default(), true);
     let cut = scan.statements[1].clone();
     assert!(cut.is_truncated && !scan.statements[0].is_truncated);
+    assert!(normalize(text, &cut, Dialect::default()).is_cut);
+    assert!(!normalize(text, &scan.statements[0], Dialect::default()).is_cut);
     scan.scan(text, Dialect::default(), false);
     assert_ne!(scan.statements[1].fingerprint, cut.fingerprint);
     scan.scan(b"SELECT 1;", Dialect::default(), true);
@@ -409,7 +411,7 @@ fn long_texts_are_cut_within_the_limit() {
     let normalized = normalize(text.as_bytes(), &statement, Dialect::default());
     assert!(normalized.text.len() <= crate::NORMALIZED_BYTES_MAX);
     assert!(normalized.text.len() > crate::NORMALIZED_BYTES_MAX - 8);
-    assert!(!normalized.text.contains('\u{fffd}'));
+    assert!(!normalized.text.contains('\u{fffd}') && normalized.is_cut);
 }
 
 #[test]
