@@ -157,6 +157,28 @@ fn protocol_3_2_and_its_long_keys_pass_verbatim() {
 }
 
 #[test]
+fn a_minor_version_that_nobody_knows_is_relayed_blind() {
+    let fake = FakePostgres::tcp();
+    let proxy = TestProxy::to(fake.address());
+    let mut client = Peer::connect(proxy.address());
+    let packet = frontend::startup_version(0x3_0007, &[("user", "ann"), ("database", "shop")]);
+    client.send(&packet);
+    let (mut upstream, received) = fake.accept_session();
+    assert_eq!(received, packet);
+    // A server of a later time may agree to it, and say what we have never heard of.
+    let greeting = [backend::negotiate(7), backend::authentication_ok(), backend::ready(b'I')].concat();
+    upstream.send(&greeting);
+    client.expect(&greeting);
+    for new in [&b"~\0\0\0\x08what"[..], b"\0\xff no frame at all"] {
+        client.send(new);
+        upstream.expect(new);
+        upstream.send(new);
+        client.expect(new);
+    }
+    proxy.wait_for_metric(&format!("{BLIND}{{reason=\"unknown_version\"}}"), 1.0);
+}
+
+#[test]
 fn without_an_upstream_the_client_is_told_in_postgresqls_way() {
     let address = FakePostgres::tcp().address().clone();
     // That listener is closed again.

@@ -22,6 +22,7 @@ mod client_addr;
 mod clock;
 mod config;
 mod console;
+mod control;
 mod demo;
 mod doctor;
 mod durations;

@@ -5,7 +5,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -14,10 +14,9 @@ use pgtally_cache::Versions;
 use pgtally_report::Capture;
 use thiserror::Error;
 use tokio::sync::{mpsc, watch};
-use tokio::time::sleep;
-use tracing::{error, info};
+use tracing::error;
 
-use crate::admin::{self, AdminState};
+use crate::admin::AdminState;
 use crate::aggregator::{self, WarmUp};
 use crate::api::{Asker, FindingsAnswer, RequestsAnswer};
 use crate::cached::Cache;
@@ -25,23 +24,17 @@ use crate::cached::views::{self, CacheAnswer};
 use crate::catalog::Catalogs;
 use crate::clock::Clock;
 use crate::config::{Config, ConfigErrors};
-use crate::console::Host;
+use crate::control::{Control, Stop};
 use crate::handover::{Inherited, Socket, Sockets};
 use crate::limits::BATCHES_MAX;
-use crate::listener::{self, Bound, Dispatcher};
-use crate::live::{Live, StartupSetting};
+use crate::listener::{self, Bound};
+use crate::live::StartupSetting;
 use crate::metrics::Metrics;
-use crate::prober;
 use crate::reload::{Reloader, Reloading};
-use crate::security::certificates;
-use crate::service_manager;
 use crate::socket::Address;
 use crate::tap::TapSwitch;
 use crate::web::login::CookieKey;
-use crate::worker::{self, Setting, WorkerHandle};
-
-/// How often a drain looks whether the last session is gone.
-const DRAIN_POLL: Duration = Duration::from_millis(20);
+use crate::worker::{self, Setting};
 
 /// Why a proxy did not start. Nothing is left behind.
 #[derive(Debug, Error)]
@@ -242,15 +235,6 @@ fn shown(addresses: &[Address]) -> Arc<str> {
     with_port.or_else(|| addresses.first().map(ToString::to_string)).unwrap_or_default().into()
 }
 
-/// How far a proxy is asked to stop.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Stop {
-    No,
-    /// No new sessions; the present ones until then.
-    Drain(Instant),
-    Now,
-}
-
 /// A running proxy. Dropping it ends all sessions at once.
 pub struct Running {
     admin_addr: Option<SocketAddr>,
@@ -416,98 +400,6 @@ impl Stopper {
     /// Ends all sessions at once, a drain in progress too.
     pub fn stop_now(&self) {
         self.0.send_replace(Stop::Now);
-    }
-}
-
-/// What the control thread works with.
-struct Control {
-    admin: Option<std::net::TcpListener>,
-    /// Not once a successor serves.
-    has_sockets: Arc<AtomicBool>,
-    bound: Vec<Bound>,
-    cache: Option<Arc<Cache>>,
-    catalogs: Arc<Catalogs>,
-    is_draining: Arc<AtomicBool>,
-    live: Live,
-    state: AdminState,
-    stops: watch::Receiver<Stop>,
-    workers: Vec<WorkerHandle>,
-}
-
-impl Control {
-    fn run(self) {
-        match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-            Ok(runtime) => runtime.block_on(self.serve()),
-            Err(error) => error!(%error, "cannot start the control runtime"),
-        }
-    }
-
-    async fn serve(mut self) {
-        for worker in &self.workers {
-            tokio::spawn(worker.clone().tick_on_demand());
-        }
-        let dispatcher = Arc::new(Dispatcher {
-            workers: self.workers.clone(),
-            numbers: AtomicU64::new(1),
-            live: self.live.clone(),
-            host: Arc::new(Host::new(self.state.clone())),
-        });
-        let acceptors: Vec<_> = std::mem::take(&mut self.bound)
-            .into_iter()
-            .map(|bound| {
-                let dispatcher = Arc::clone(&dispatcher);
-                tokio::spawn(async move {
-                    if let Err(error) = dispatcher.accept_forever(bound).await {
-                        error!(%error, "a listener has failed");
-                    }
-                })
-            })
-            .collect();
-        drop(dispatcher);
-        let admin =
-            self.admin.take().map(|listener| tokio::spawn(admin::serve(listener, self.state.clone())));
-        tokio::spawn(prober::probe_forever(self.live.clone()));
-        tokio::spawn(Arc::clone(&self.catalogs).keep_loaded(self.live.clone()));
-        if let Some(cache) = &self.cache {
-            tokio::spawn(Arc::clone(cache).settle_forever(self.live.clone()));
-        }
-        tokio::spawn(certificates::watch(self.live.clone()));
-        // Here, so that this thread's turning is part of what it says.
-        let workers = self.workers.clone();
-        tokio::spawn(service_manager::keep_watchdog(async move |limit| {
-            worker::all_turn(&workers, limit).await
-        }));
-        let mut stops = self.stops.clone();
-        // An error means that `Running` is gone, which also means to stop.
-        let _ = stops.wait_for(|stop| *stop != Stop::No).await;
-        self.is_draining.store(true, Ordering::Relaxed);
-        if !self.has_sockets.load(Ordering::Relaxed) {
-            // Questions are for the successor; what was asked already is answered.
-            admin.inspect(|admin| admin.abort());
-        }
-        for acceptor in acceptors {
-            acceptor.abort();
-            let _ = acceptor.await;
-        }
-        self.drain(&mut stops).await;
-    }
-
-    async fn drain(&self, stops: &mut watch::Receiver<Stop>) {
-        let sessions =
-            || self.workers.iter().map(|worker| worker.sessions.load(Ordering::Relaxed)).sum::<usize>();
-        if sessions() > 0 {
-            info!(sessions = sessions(), "no new sessions; waiting for the present ones");
-        }
-        while sessions() > 0 {
-            match *stops.borrow() {
-                Stop::Drain(deadline) if Instant::now() < deadline => {}
-                _ => break,
-            }
-            sleep(DRAIN_POLL).await;
-        }
-        if sessions() > 0 {
-            info!(sessions = sessions(), "ending the sessions that are left");
-        }
     }
 }
 

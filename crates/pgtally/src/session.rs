@@ -4,6 +4,8 @@
 //! the end of each session into words for the operator: which side, and why. A session begins on the control thread,
 //! where there are timers ([`begin`]), and goes to its worker with both sockets when only relaying is left ([`serve`]).
 
+mod ending;
+
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -12,8 +14,10 @@ use pgtally_protocol::startup::Startup;
 use prometheus::IntGauge;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
-use tracing::{debug, info};
+use tracing::info;
 
+use self::ending::relay_reason;
+pub(crate) use self::ending::{Ending, Reason};
 use crate::admission::{Admitted, Limit};
 use crate::cached::{self, CachedSession};
 use crate::cancel;
@@ -25,10 +29,10 @@ use crate::login::{self, LoggedIn};
 use crate::metrics::Metrics;
 use crate::observe::Observation;
 use crate::proxy_header::{self, ProxyHeaderError};
-use crate::relay::{RelayEnd, relay};
+use crate::relay::relay;
 use crate::socket::{Detached, Stream};
-use crate::startup::{NoOpening, Opening, farewell, fatal, receive};
-use crate::worker::{Command, Counted, Local};
+use crate::startup::{Opening, farewell, fatal, receive};
+use crate::worker::{Command, Local};
 
 /// A session on its way to its worker. The startup packet has been forwarded, and not a byte behind it was read.
 pub(crate) struct Started {
@@ -252,48 +256,6 @@ pub(crate) async fn serve(started: Box<Started>, local: Rc<Local>) {
     ending.reason = relay_reason(&end);
 }
 
-/// Puts the end of a connection on record, when dropped: a drain's deadline and a panic end a session without
-/// another word.
-pub(crate) struct Ending {
-    number: u64,
-    /// Whom the connection is from; `None` on a Unix socket.
-    client: Option<SocketAddr>,
-    reason: Reason,
-    metrics: Arc<Metrics>,
-    /// Both given up after the record is made.
-    admitted: Option<Admitted>,
-    /// `None` for a console.
-    counted: Option<Counted>,
-}
-
-impl Ending {
-    /// Of a connection that was just accepted.
-    pub(crate) fn of(number: u64, counted: Counted, metrics: &Arc<Metrics>) -> Self {
-        metrics.connections_opened.inc();
-        Self {
-            number,
-            client: None,
-            reason: Reason::Aborted,
-            metrics: Arc::clone(metrics),
-            admitted: None,
-            counted: Some(counted),
-        }
-    }
-}
-
-impl Drop for Ending {
-    fn drop(&mut self) {
-        let reason = self.reason.name();
-        let (session, side) = (self.number, self.reason.side());
-        if self.reason.is_untold_fault() {
-            info!(session, side, reason, "connection ended before it was a session");
-        } else {
-            debug!(session, side, reason, "session ended");
-        }
-        self.metrics.connections_closed.with_label_values(&[reason]).inc();
-    }
-}
-
 /// Counts a connection that does not relay yet, however it goes on.
 struct Starting(IntGauge);
 
@@ -308,97 +270,6 @@ impl Starting {
 impl Drop for Starting {
     fn drop(&mut self) {
         self.0.dec();
-    }
-}
-
-/// Why a connection ended. A closed set: it is a metric label.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Reason {
-    /// By a drain's deadline, or by a bug of ours.
-    Aborted,
-    AuthFailed,
-    Cancel,
-    ClientClosed,
-    ClientLost,
-    Console,
-    /// Too many others were silent at the same time.
-    HalfOpenLimit,
-    ProxyHeaderInvalid,
-    SessionLimit,
-    StartupInvalid,
-    StartupTimeout,
-    TlsFailed,
-    TlsMissing,
-    UpstreamClosed,
-    UpstreamLost,
-    UpstreamUnreachable,
-}
-
-impl Reason {
-    const fn name(self) -> &'static str {
-        match self {
-            Self::Aborted => "aborted",
-            Self::AuthFailed => "auth_failed",
-            Self::Cancel => "cancel",
-            Self::ClientClosed => "client_closed",
-            Self::ClientLost => "client_lost",
-            Self::Console => "console",
-            Self::HalfOpenLimit => "half_open_limit",
-            Self::ProxyHeaderInvalid => "proxy_header_invalid",
-            Self::SessionLimit => "session_limit",
-            Self::StartupInvalid => "startup_invalid",
-            Self::StartupTimeout => "startup_timeout",
-            Self::TlsFailed => "tls_failed",
-            Self::TlsMissing => "tls_missing",
-            Self::UpstreamClosed => "upstream_closed",
-            Self::UpstreamLost => "upstream_lost",
-            Self::UpstreamUnreachable => "upstream_unreachable",
-        }
-    }
-}
-
-impl Reason {
-    /// Whether it is a fault that nothing else has told of. Those that come in floods are told of where they are counted.
-    const fn is_untold_fault(self) -> bool {
-        matches!(self, Self::StartupInvalid | Self::StartupTimeout | Self::TlsMissing)
-    }
-
-    /// Who ended it, or whose fault it was.
-    const fn side(self) -> &'static str {
-        match self {
-            Self::Aborted => "proxy",
-            Self::UpstreamClosed | Self::UpstreamLost | Self::UpstreamUnreachable => "upstream",
-            _ => "client",
-        }
-    }
-}
-
-impl From<NoOpening> for Reason {
-    fn from(refusal: NoOpening) -> Self {
-        match refusal {
-            NoOpening::Gone => Self::ClientClosed,
-            NoOpening::Length | NoOpening::RepeatedRequest | NoOpening::UnencryptedData => {
-                Self::StartupInvalid
-            }
-            NoOpening::TimedOut => Self::StartupTimeout,
-            NoOpening::TlsFailed => Self::TlsFailed,
-            NoOpening::TlsMissing => Self::TlsMissing,
-        }
-    }
-}
-
-fn relay_reason(ended: &RelayEnd) -> Reason {
-    match ended {
-        RelayEnd::ClientClosed => Reason::ClientClosed,
-        RelayEnd::ClientLost(error) => {
-            debug!(side = "client", %error, "connection lost");
-            Reason::ClientLost
-        }
-        RelayEnd::UpstreamClosed => Reason::UpstreamClosed,
-        RelayEnd::UpstreamLost(error) => {
-            info!(side = "upstream", %error, "connection lost");
-            Reason::UpstreamLost
-        }
     }
 }
 

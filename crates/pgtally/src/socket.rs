@@ -203,3 +203,34 @@ impl AsyncWrite for Stream {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn sockets_wait_as_long_as_they_are_told() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
+        let _inside = runtime.enter();
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let socket = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        socket.set_nonblocking(true).unwrap();
+        let stream = Stream::from(TcpStream::from_std(socket).unwrap());
+        let seconds = Duration::from_secs;
+        let settings = SocketSettings {
+            connect_timeout: seconds(1),
+            keepalive: Some(seconds(70)),
+            tcp_user_timeout: Some(seconds(90)),
+        };
+        stream.tune(&settings);
+        let Stream::Tcp(socket) = &stream else { panic!("a TCP stream") };
+        let socket = SockRef::from(socket);
+        assert!(socket.tcp_nodelay().unwrap(), "small messages do not wait for each other");
+        assert!(socket.keepalive().unwrap());
+        assert_eq!(socket.tcp_keepalive_time().unwrap(), seconds(70));
+        assert_eq!(socket.tcp_keepalive_interval().unwrap(), seconds(70));
+        assert_eq!(socket.tcp_user_timeout().unwrap(), Some(seconds(90)));
+    }
+}

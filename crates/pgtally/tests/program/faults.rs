@@ -3,8 +3,9 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::{Mutex, mpsc};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use socket2::SockRef;
 
@@ -43,7 +44,7 @@ fn reset(stream: TcpStream) {
 fn check(
     upstream: SocketAddr,
     settings: &[(&str, &str)],
-    session: impl FnOnce(SocketAddr) -> Option<TcpStream>,
+    session: impl FnOnce(SocketAddr, SocketAddr) -> Option<TcpStream>,
     (side, reason): (&str, &str),
     words: &[&str],
 ) {
@@ -52,7 +53,7 @@ fn check(
     let mut child = Program::start(&mut command);
     let mut log = child.log();
     let (address, admin) = addresses(&mut log);
-    let beside = session(address);
+    let beside = session(address, admin);
     if !words.is_empty() {
         assert!(log.any(|line| words.iter().all(|word| line.contains(word))), "no line with {words:?}");
     }
@@ -77,7 +78,7 @@ fn an_upstream_that_breaks_off_in_a_message_is_named() {
         thread::sleep(Duration::from_millis(50));
         reset(stream);
     });
-    let session = |address| {
+    let session = |address, _| {
         let mut client = connect(address, "secret").unwrap();
         client.write_all(&message(b'Q', b"SELECT 1\0")).unwrap();
         let mut heard = Vec::new();
@@ -96,7 +97,7 @@ fn an_upstream_that_breaks_off_in_a_message_is_named() {
 
 #[test]
 fn a_client_that_breaks_off_in_a_message_is_named() {
-    let session = |address| {
+    let session = |address, _| {
         let beside = connect(address, "secret").unwrap();
         let mut client = connect(address, "secret").unwrap();
         client.write_all(b"Q\0\0\x01\0SELECT").unwrap();
@@ -110,7 +111,7 @@ fn a_client_that_breaks_off_in_a_message_is_named() {
 #[test]
 fn an_upstream_that_refuses_is_named() {
     let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let session = |address| {
+    let session = |address, _| {
         let error = connect(address, "secret").unwrap_err();
         assert_eq!(error.kind(), std::io::ErrorKind::UnexpectedEof);
         None
@@ -123,7 +124,7 @@ fn an_upstream_that_refuses_is_named() {
 fn an_upstream_that_stands_still_before_the_login_is_named() {
     // As a stopped postmaster: the system takes its connections, and nobody answers.
     let stopped = TcpListener::bind("127.0.0.1:0").unwrap();
-    let session = |address| {
+    let session = |address, _| {
         let mut client = TcpStream::connect_timeout(&address, PATIENCE).unwrap();
         client.set_read_timeout(Some(PATIENCE)).unwrap();
         client.write_all(b"\0\0\0\x12\0\x03\0\0user\0ann\0\0").unwrap();
@@ -139,7 +140,7 @@ fn an_upstream_that_stands_still_before_the_login_is_named() {
 
 #[test]
 fn a_client_that_stands_still_in_its_startup_is_named() {
-    let session = |address| {
+    let session = |address, _| {
         let beside = connect(address, "secret").unwrap();
         let mut client = TcpStream::connect_timeout(&address, PATIENCE).unwrap();
         client.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -151,6 +152,71 @@ fn a_client_that_stands_still_in_its_startup_is_named() {
     check(server::start(), &settings, session, ("client", "startup_timeout"), &[]);
 }
 
+/// More than the buffers of all sockets on the way hold.
+const MEGABYTES: usize = 64 * 1024 * 1024;
+
+/// Waits until this side is counted as one that takes nothing.
+fn until_stalled(admin: SocketAddr, side: &str) {
+    let gauge = format!("pgtally_sessions_stalled{{side=\"{side}\"}}");
+    let deadline = Instant::now() + PATIENCE;
+    while metric(admin, &gauge) < 0.5 {
+        assert!(Instant::now() < deadline, "{side} takes nothing, and nobody says so");
+        thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn a_client_that_takes_nothing_is_named() {
+    let upstream = server_that(|mut stream| {
+        let_in(&mut stream);
+        // A session of its own: the one beside it is served meanwhile.
+        thread::spawn(move || {
+            while let Ok(()) = stream.read_exact(&mut [0; 6]) {
+                let mut text = Vec::new();
+                while text.last() != Some(&0) {
+                    let mut byte = [0];
+                    stream.read_exact(&mut byte).unwrap();
+                    text.push(byte[0]);
+                }
+                let rows = if text.starts_with(b"ELECT big") { MEGABYTES } else { 0 };
+                // Whoever takes nothing breaks off in the end.
+                let _ = stream.write_all(&message(b'd', &vec![b'x'; rows]));
+                let _ = stream.write_all(&[message(b'C', b"SELECT 0\0"), message(b'Z', b"I")].concat());
+            }
+        });
+    });
+    let session = |address, admin| {
+        let beside = connect(address, "secret").unwrap();
+        let mut client = connect(address, "secret").unwrap();
+        client.write_all(&message(b'Q', b"SELECT big\0")).unwrap();
+        until_stalled(admin, "client");
+        reset(client);
+        Some(beside)
+    };
+    let words = [r#""side":"client""#, "takes nothing"];
+    check(upstream, &[], session, ("client", "client_lost"), &words);
+}
+
+#[test]
+fn an_upstream_that_takes_nothing_is_named() {
+    let (end, ends) = mpsc::channel::<()>();
+    let ends = Mutex::new(ends);
+    let upstream = server_that(move |mut stream| {
+        let_in(&mut stream);
+        let _ = ends.lock().unwrap().recv();
+        reset(stream);
+    });
+    let session = |address, admin| {
+        let mut client = connect(address, "secret").unwrap();
+        thread::spawn(move || drop(client.write_all(&message(b'd', &vec![b'x'; MEGABYTES]))));
+        until_stalled(admin, "upstream");
+        end.send(()).unwrap();
+        None
+    };
+    let words = [r#""side":"upstream""#, "takes nothing"];
+    check(upstream, &[], session, ("upstream", "upstream_closed"), &words);
+}
+
 #[test]
 fn a_refused_login_is_named() {
     let upstream = server_that(|mut stream| {
@@ -159,7 +225,7 @@ fn a_refused_login_is_named() {
         stream.read_exact(&mut vec![0; u32::from_be_bytes(length) as usize - 4]).unwrap();
         stream.write_all(&message(b'E', b"SFATAL\0VFATAL\0C28P01\0Mno\0\0")).unwrap();
     });
-    let session = |address| {
+    let session = |address, _| {
         assert!(connect(address, "secret").is_err());
         None
     };
@@ -173,7 +239,7 @@ fn a_server_that_ends_in_good_order_is_named() {
         let_in(&mut stream);
         stream.write_all(&message(b'E', b"SFATAL\0VFATAL\0C57P01\0Mgone\0\0")).unwrap();
     });
-    let session = |address| {
+    let session = |address, _| {
         let mut client = connect(address, "secret").unwrap();
         assert!(until_ready(&mut client).is_err());
         None
