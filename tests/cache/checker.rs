@@ -4,7 +4,9 @@
 //! `session`, with 111,129 and 111,098 writes, had no violation, in 371 s and 575 s of a busy machine of two cores.
 //!
 //! Seconds in an ordinary run. `PGTALLY_CACHE_READS=1000000` makes it that many reads, with a tenth of writes, and
-//! `PGTALLY_CACHE_SECONDS` that long. What it finds is shown by `seeded.rs`: proxies with mistakes made on purpose.
+//! `PGTALLY_CACHE_SECONDS` that long: `PGTALLY_CACHE_READS=1000000 cargo test -p pgtally-tests --test cache -- --exact
+//! checker::commit_mode_is_never_stale --nocapture`, as nextest ends what takes too long. What it finds is shown by
+//! `seeded.rs`: proxies with mistakes made on purpose.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
