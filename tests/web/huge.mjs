@@ -24,15 +24,15 @@ export async function testHuge({ pgtally, demo, open, api, Client }) {
   const name = `very_long_${"é".repeat(20)}`;
   const conditions = Array.from({ length: 18_000 }, () => `${name}.id > 0`);
   // In front: what is behind the part that is read names no request.
-  const tag = "/*request_id='huge',route='%2Fhuge'*/";
-  const text = `${tag} SELECT max(id) FROM huge_things AS ${name} WHERE ${conditions.join(" AND ")}`;
-  assert.ok(Buffer.byteLength(text) > 1_000_000);
+  const text = (id) => `/*request_id='${id}',route='%2Fhuge'*/ SELECT max(id) FROM huge_things AS ${name} WHERE ${conditions.join(" AND ")}`;
+  assert.ok(Buffer.byteLength(text(0)) > 1_000_000);
   await client.query("CREATE TABLE huge_things AS SELECT 1 AS id");
   const tap = tapped(pgtally, demo.admin, "very_long");
-  const finding = await until("the finding", async () => {
-    for (let turn = 0; turn < 3; turn += 1) await client.query(text);
-    return tap.text && (await api("findings?filter=route:%2Fhuge")).findings[0];
-  });
+  // A request each time: one that goes on for ever is never judged as a whole.
+  for (let id = 0; !tap.text && id < 30; id += 1) {
+    for (let turn = 0; turn < 3; turn += 1) await client.query(text(id));
+  }
+  const finding = await until("the finding", async () => (await api("findings?filter=route:%2Fhuge")).findings[0]);
 
   await check("a statement of a megabyte: the tap says that it is cut", () => {
     tap.child.kill();
