@@ -290,6 +290,8 @@ reasons! {
     UnknownTable = "unknown_table",
     /// An unlogged table: its rows vanish with a crash.
     Unlogged = "unlogged",
+    /// Another process of an upgrade may still write.
+    Upgrade = "upgrade",
 }
 
 impl fmt::Display for BypassReason {

@@ -17,11 +17,12 @@ mod session;
 mod totals;
 pub(crate) mod views;
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use pgtally_cache::{Flights, Policy, Store, Versions, WriteSet};
 use rustc_hash::FxHashMap;
+use tracing::info;
 
 use self::alarm::Alarm;
 pub(crate) use self::desk::Desk;
@@ -50,6 +51,8 @@ pub(crate) struct Cache {
     pub(crate) totals: Totals,
     alarm: Alarm,
     doubts: Doubts,
+    /// Reasons for which nothing is served at present; see [`Cache::suspend`].
+    suspensions: AtomicUsize,
 }
 
 impl Cache {
@@ -69,6 +72,7 @@ impl Cache {
             totals: Totals::default(),
             alarm: Alarm::start(),
             doubts: Doubts::default(),
+            suspensions: AtomicUsize::new(0),
             settings: settings.clone(),
         }))
     }
@@ -107,6 +111,26 @@ impl Cache {
         }
         self.totals.ambiguous.fetch_add(1, Ordering::Relaxed);
         self.doubts.add(doubt, self.settings.ambiguous_hold);
+    }
+
+    /// Whether every write of which answers know passes through this process.
+    fn is_serving(&self) -> bool {
+        self.suspensions.load(Ordering::SeqCst) == 0
+    }
+
+    /// Serves nothing from here on: another process may write from now on.
+    pub(crate) fn suspend(&self) {
+        self.suspensions.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// Ends one [`Cache::suspend`], some time after the other process is gone: what it has sent last may still be at
+    /// work in the server then. Nothing from before is served.
+    pub(crate) async fn resume(&self) {
+        tokio::time::sleep(self.settings.ambiguous_hold).await;
+        self.versions.forget_prepared();
+        self.flush();
+        self.suspensions.fetch_sub(1, Ordering::SeqCst);
+        info!("no other process writes any more; answers come from the cache again");
     }
 
     /// Ends doubts about commits, until the proxy does.

@@ -16,6 +16,7 @@ use crate::admin::{self, AdminState};
 use crate::cached::Cache;
 use crate::catalog::Catalogs;
 use crate::console::Host;
+use crate::handover::Elders;
 use crate::listener::{Bound, Dispatcher};
 use crate::live::Live;
 use crate::prober;
@@ -43,6 +44,7 @@ pub(crate) struct Control {
     pub(crate) bound: Vec<Bound>,
     pub(crate) cache: Option<Arc<Cache>>,
     pub(crate) catalogs: Arc<Catalogs>,
+    pub(crate) elders: Elders,
     pub(crate) is_draining: Arc<AtomicBool>,
     pub(crate) live: Live,
     pub(crate) state: AdminState,
@@ -87,6 +89,13 @@ impl Control {
         tokio::spawn(Arc::clone(&self.catalogs).keep_loaded(self.live.clone()));
         if let Some(cache) = &self.cache {
             tokio::spawn(Arc::clone(cache).settle_forever(self.live.clone()));
+            if !self.elders.is_empty() {
+                let (cache, elders) = (Arc::clone(cache), self.elders.take());
+                tokio::spawn(async move {
+                    elders.gone().await;
+                    cache.resume().await;
+                });
+            }
         }
         tokio::spawn(certificates::watch(self.live.clone()));
         // Here, so that this thread's turning is part of what it says.

@@ -12,18 +12,22 @@ use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::path::PathBuf;
 use std::process::Stdio;
+use std::time::Duration;
 
 use command_fds::{CommandFdExt, FdMapping};
 use listenfd::ListenFd;
 use thiserror::Error;
 use tokio::process::{Child, Command};
-use tokio::time::{error::Elapsed, timeout};
+use tokio::time::{error::Elapsed, sleep, timeout};
 
 use crate::limits::SUCCESSOR_TIMEOUT;
 
 const ADMIN: &str = "admin";
 const CLIENTS: &str = "clients";
 const READY: &str = "ready";
+const BEFORE: &str = "before";
+/// How often is looked whether the processes before this one are gone.
+const ELDERS_POLL: Duration = Duration::from_millis(100);
 /// The first descriptor that is handed over, as systemd has it.
 const FIRST_FD: RawFd = 3;
 
@@ -34,6 +38,8 @@ pub struct Inherited {
     pub(crate) clients: Vec<Socket>,
     /// Where the predecessor waits for our word.
     ready: Option<UnixDatagram>,
+    /// Sockets whose other ends are open for as long as the processes before this one live.
+    before: Vec<UnixDatagram>,
 }
 
 /// The process that this one takes over from.
@@ -68,15 +74,55 @@ impl Inherited {
             match names.get(index).copied().unwrap_or_default() {
                 ADMIN => inherited.admin = descriptors.take_tcp_listener(index)?,
                 READY => inherited.ready = descriptors.take_unix_datagram(index)?,
+                BEFORE => inherited.before.extend(descriptors.take_unix_datagram(index)?),
                 _ => inherited.clients.push(Socket::take(&mut descriptors, index)?),
             }
         }
         Ok(inherited)
     }
 
-    /// Splits off where the predecessor waits for our word.
+    /// The processes before this one, the one that waits for our word among them.
+    pub(crate) fn elders(&self) -> io::Result<Elders> {
+        let all = self.before.iter().chain(&self.ready);
+        Ok(Elders(all.map(UnixDatagram::try_clone).collect::<io::Result<_>>()?))
+    }
+
+    /// Splits off where the predecessor waits for our word. The copy for [`Inherited::elders`] stays.
     pub(crate) fn take_predecessor(&mut self) -> Option<Predecessor> {
-        self.ready.take().map(Predecessor)
+        let told = self.ready.take()?;
+        self.before.extend(told.try_clone());
+        Some(Predecessor(told))
+    }
+}
+
+/// Processes before this one that may still have sessions.
+#[derive(Debug)]
+pub(crate) struct Elders(Vec<UnixDatagram>);
+
+impl Elders {
+    /// Whether there was none.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Them, leaving none.
+    pub(crate) fn take(&mut self) -> Self {
+        Self(std::mem::take(&mut self.0))
+    }
+
+    /// Waits until all are gone.
+    pub(crate) async fn gone(self) {
+        while self.0.iter().any(lives) {
+            sleep(ELDERS_POLL).await;
+        }
+    }
+}
+
+/// Whether the other end is open. Nobody reads the empty word there, and a full queue says as much.
+fn lives(socket: &UnixDatagram) -> bool {
+    match socket.set_nonblocking(true).and_then(|()| socket.send(&[])) {
+        Ok(_) => true,
+        Err(error) => error.kind() == io::ErrorKind::WouldBlock,
     }
 }
 
@@ -104,6 +150,14 @@ impl Sockets {
         Ok(())
     }
 
+    /// A successor has to know of them as well.
+    pub(crate) fn add_elders(&mut self, elders: &Elders) -> io::Result<()> {
+        for socket in &elders.0 {
+            self.named.push((socket.as_fd().try_clone_to_owned()?, BEFORE));
+        }
+        Ok(())
+    }
+
     pub(crate) fn add_admin(&mut self, socket: &impl AsFd) -> io::Result<()> {
         self.named.push((socket.as_fd().try_clone_to_owned()?, ADMIN));
         Ok(())
@@ -127,6 +181,24 @@ pub(crate) enum HandoverError {
     Stopped,
 }
 
+/// A process that serves in the place of this one. To be kept until this process ends: that is how the other one knows.
+#[derive(Debug)]
+pub(crate) struct Successor {
+    pub(crate) process: u32,
+    _alive: tokio::net::UnixDatagram,
+}
+
+/// Whether the successor says that it serves; it also looks, by empty words, whether this process is there.
+async fn is_told(ready: &tokio::net::UnixDatagram) -> bool {
+    let mut word = [0; READY.len()];
+    loop {
+        match ready.recv(&mut word).await {
+            Ok(0) => {}
+            told => return told.is_ok(),
+        }
+    }
+}
+
 /// How this program was started, kept from its start: an upgrade replaces the file.
 #[derive(Clone, Debug)]
 pub(crate) struct Program {
@@ -140,18 +212,17 @@ impl Program {
         Ok(Self { path: std::env::current_exe()?, arguments: std::env::args_os().skip(1).collect() })
     }
 
-    /// Starts it with `sockets`; answers with its process id once it serves, unless `stop` comes first.
+    /// Starts it with `sockets`; answers once it serves, unless `stop` comes first.
     pub(crate) async fn succeed(
         &self,
         sockets: &Sockets,
         stop: impl Future<Output = ()>,
-    ) -> Result<u32, HandoverError> {
+    ) -> Result<Successor, HandoverError> {
         let (mut child, ready) = self.start(sockets).map_err(HandoverError::Start)?;
-        let mut word = [0; READY.len()];
         let waited = timeout(SUCCESSOR_TIMEOUT, async {
             tokio::select! {
                 biased;
-                received = ready.recv(&mut word) => Ok(received.is_ok()),
+                is_ready = is_told(&ready) => Ok(is_ready),
                 _ = child.wait() => Ok(false),
                 () = stop => Err(HandoverError::Stopped),
             }
@@ -160,7 +231,8 @@ impl Program {
             // It may come to its senses, and then there would be two.
             let _ = child.start_kill();
         })?;
-        child.id().filter(|_| is_ready).ok_or(HandoverError::Ended)
+        let process = child.id().filter(|_| is_ready).ok_or(HandoverError::Ended)?;
+        Ok(Successor { process, _alive: ready })
     }
 
     fn start(&self, sockets: &Sockets) -> io::Result<(Child, tokio::net::UnixDatagram)> {

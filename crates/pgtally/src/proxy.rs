@@ -25,7 +25,7 @@ use crate::catalog::Catalogs;
 use crate::clock::Clock;
 use crate::config::{Config, ConfigErrors};
 use crate::control::{Control, Stop};
-use crate::handover::{Inherited, Socket, Sockets};
+use crate::handover::{Elders, Inherited, Socket, Sockets};
 use crate::limits::BATCHES_MAX;
 use crate::listener::{self, Bound};
 use crate::live::StartupSetting;
@@ -94,16 +94,18 @@ impl Proxy {
     pub fn start_with(config: &Config, inherited: Inherited) -> Result<Running, StartError> {
         let metrics = Arc::new(Metrics::new()?);
         let are_files_ours = Arc::new(AtomicBool::new(true));
+        let elders = inherited.elders().map_err(StartError::Inherited)?;
         let bound = bind_clients(config, inherited.clients, &are_files_ours)?;
         let admin = bind_admin(config, inherited.admin)?;
         let mut sockets = Sockets::default();
+        sockets.add_elders(&elders).map_err(StartError::Inherited)?;
         for socket in &bound {
             socket.share(&mut sockets).map_err(StartError::Inherited)?;
         }
         if let Some((listener, _)) = &admin {
             sockets.add_admin(listener).map_err(StartError::Inherited)?;
         }
-        start_threads(config, metrics, Listeners { bound, admin, are_files_ours, sockets })
+        start_threads(config, metrics, Listeners { bound, admin, are_files_ours, sockets, elders })
     }
 }
 
@@ -114,6 +116,7 @@ struct Listeners {
     are_files_ours: Arc<AtomicBool>,
     /// Duplicates for a successor.
     sockets: Sockets,
+    elders: Elders,
 }
 
 fn bind_clients(
@@ -161,7 +164,7 @@ fn start_threads(
     metrics: Arc<Metrics>,
     listeners: Listeners,
 ) -> Result<Running, StartError> {
-    let Listeners { bound, admin, are_files_ours, sockets } = listeners;
+    let Listeners { bound, admin, are_files_ours, sockets, elders } = listeners;
     let addresses = bound.iter().map(Bound::address).collect::<io::Result<Vec<_>>>();
     let listen_addrs = addresses.map_err(StartError::Inherited)?;
     let clock = Clock::start();
@@ -172,6 +175,9 @@ fn start_threads(
     let taps = TapSwitch::default();
     let catalogs = Arc::new(Catalogs::new(Arc::new(Versions::with_fault(config.cache.fault))));
     let cache = Cache::new(&config.cache, Arc::clone(&catalogs));
+    if let Some(cache) = cache.as_ref().filter(|_| !elders.is_empty()) {
+        cache.suspend();
+    }
     let setting = Setting {
         cache: cache.clone(),
         clock,
@@ -207,8 +213,19 @@ fn start_threads(
     let admin_addr = admin.as_ref().map(|(_, address)| *address);
     let admin = admin.map(|(listener, _)| listener);
     let has_sockets = Arc::clone(&are_files_ours);
-    let control =
-        Control { admin, cache, has_sockets, bound, catalogs, is_draining, live, state, stops, workers };
+    let control = Control {
+        admin,
+        cache,
+        elders,
+        has_sockets,
+        bound,
+        catalogs,
+        is_draining,
+        live,
+        state,
+        stops,
+        workers,
+    };
     let control = thread::Builder::new().name("control".into()).spawn(move || control.run());
     threads.push(control.map_err(StartError::Thread)?);
     Ok(Running {
@@ -343,6 +360,13 @@ impl Running {
         if let Some(asker) = &self.asker {
             asker.release();
         }
+    }
+
+    /// Nothing is served from the cache from here on, until it is [resumed](Cache::resume).
+    pub(crate) fn suspend_cache(&self) -> Option<Arc<Cache>> {
+        let cache = self.asker.as_ref()?.cache.clone()?;
+        cache.suspend();
+        Some(cache)
     }
 
     /// The listening sockets, for a successor.

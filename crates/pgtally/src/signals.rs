@@ -11,7 +11,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::spawn_blocking;
 use tracing::{error, info};
 
-use crate::handover::{HandoverError, Predecessor, Program};
+use crate::handover::{HandoverError, Predecessor, Program, Successor};
 use crate::logging::with_causes;
 use crate::proxy::Running;
 use crate::reload::Reloader;
@@ -66,7 +66,7 @@ pub(crate) fn serve(
         }
         service_manager::ready();
         let reloader = running.reloader();
-        let stop = until_stop(&running, &reloader, &mut signals, program).await;
+        let (stop, _successor) = until_stop(&running, &reloader, &mut signals, program).await;
         end(running, stop, &reloader, &mut signals).await;
         Ok(())
     })
@@ -77,27 +77,36 @@ async fn until_stop(
     reloader: &Reloader,
     signals: &mut Signals,
     program: &Program,
-) -> Stop {
+) -> (Stop, Option<Successor>) {
     loop {
         tokio::select! {
-            _ = signals.terminate.recv() => return Stop::Asked,
-            _ = signals.interrupt.recv() => return Stop::Asked,
+            _ = signals.terminate.recv() => return (Stop::Asked, None),
+            _ = signals.interrupt.recv() => return (Stop::Asked, None),
             _ = signals.hang_up.recv() => {
                 service_manager::reloading();
                 // What was wrong is in the log.
                 let _ = reloader.reload().await;
                 service_manager::ready();
             }
-            _ = signals.upgrade.recv() => match program.succeed(running.sockets(), signals.stop()).await {
-                Ok(process) => {
-                    info!(process, "upgraded: a new process serves");
-                    running.leave_sockets();
-                    service_manager::succeeded_by(process);
-                    return Stop::Succeeded;
+            _ = signals.upgrade.recv() => {
+                // Before there is another process that takes sessions.
+                let suspended = running.suspend_cache();
+                match program.succeed(running.sockets(), signals.stop()).await {
+                    Ok(successor) => {
+                        info!(process = successor.process, "upgraded: a new process serves");
+                        running.leave_sockets();
+                        service_manager::succeeded_by(successor.process);
+                        return (Stop::Succeeded, Some(successor));
+                    }
+                    Err(HandoverError::Stopped) => return (Stop::Asked, None),
+                    Err(error) => {
+                        error!(error = with_causes(&error), "not upgraded: this process goes on");
+                        if let Some(cache) = suspended {
+                            tokio::spawn(async move { cache.resume().await });
+                        }
+                    }
                 }
-                Err(HandoverError::Stopped) => return Stop::Asked,
-                Err(error) => error!(error = with_causes(&error), "not upgraded: this process goes on"),
-            },
+            }
         }
     }
 }

@@ -248,5 +248,8 @@ fn words(reason: BypassReason) -> &'static str {
         BypassReason::UnknownStatement => "its prepared statement's definition was not seen, or is old",
         BypassReason::UnknownTable => "it reads a table that nobody knows",
         BypassReason::Unlogged => "it reads an unlogged table, whose rows a crash takes away",
+        BypassReason::Upgrade => {
+            "two processes serve during an upgrade, and neither knows what the other one writes"
+        }
     }
 }
