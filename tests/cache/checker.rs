@@ -6,9 +6,7 @@
 //! interrupted for a while, in 1,814 s.
 //!
 //! Seconds in an ordinary run. `PGTALLY_CACHE_READS=1000000` makes it that many reads, with a tenth of writes, and
-//! `PGTALLY_CACHE_SECONDS` that long: `PGTALLY_CACHE_READS=1000000 cargo test -p pgtally-tests --test cache -- --exact
-//! checker::commit_mode_is_never_stale --nocapture`, as nextest ends what takes too long. What it finds is shown by
-//! `seeded.rs`: proxies with mistakes made on purpose.
+//! `PGTALLY_CACHE_SECONDS` that long. What it finds is shown by `seeded.rs`: proxies with mistakes made on purpose.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

@@ -1,6 +1,7 @@
 //! Attempts to make the cache lie, against a real PostgreSQL.
 //!
-//! `definitions.rs`: what statements read and write, triggers and keys and functions included. `checker.rs`: writers by
+//! `definitions.rs`: what statements read and write, triggers and keys and functions included; `held.rs`: writes that show
+//! only at a commit. `checker.rs`: writers by
 //! every route (`routes.rs`) and readers at once, whose history (`history.rs`) has to satisfy the promise, while a
 //! nemesis (`nemesis.rs`) ends backends and holds back answers. `safety.rs`: users and
 //! settings. `scripts.rs`: generated scripts, on two servers that must agree (`twin.rs`). `seeded.rs`: mistakes on purpose,
@@ -15,6 +16,7 @@ mod checker;
 mod client;
 mod definitions;
 mod failover;
+mod held;
 mod history;
 mod nemesis;
 mod routes;

@@ -14,13 +14,13 @@ const SCHEMA: &str = "CREATE TABLE products (id int PRIMARY KEY, name text, pric
     GRANT ALL ON products, orders TO ann, bob";
 
 /// A server with products, and a proxy with the cache in front of it.
-struct World {
+pub(crate) struct World {
     server: Throwaway,
-    proxy: TestProxy,
+    pub(crate) proxy: TestProxy,
 }
 
 impl World {
-    fn new(settings: &[(&'static str, &str)]) -> Self {
+    pub(crate) fn new(settings: &[(&'static str, &str)]) -> Self {
         let server = crate::builder().start().expect("a throwaway PostgreSQL");
         execute(&mut session(&address(&server), "postgres"), SCHEMA);
         let base = [("cache.enabled", "on"), ("inspect.user", "pgtally_inspect")];
@@ -29,11 +29,11 @@ impl World {
         Self { server, proxy }
     }
 
-    fn client(&self) -> Peer {
+    pub(crate) fn client(&self) -> Peer {
         session(self.proxy.address(), "ann")
     }
 
-    fn direct(&self) -> Peer {
+    pub(crate) fn direct(&self) -> Peer {
         session(&address(&self.server), "postgres")
     }
 
@@ -52,30 +52,30 @@ impl World {
     }
 
     /// Whether the question is answered from the cache now.
-    fn is_hit(&self, client: &mut Peer, question: &[u8]) -> bool {
+    pub(crate) fn is_hit(&self, client: &mut Peer, question: &[u8]) -> bool {
         let before = self.hits();
         ask(client, question);
         self.hits() > before
     }
 
     /// Asks until the answer comes from the cache: the definitions have to be read first.
-    fn warm(&self, client: &mut Peer, question: &[u8]) {
+    pub(crate) fn warm(&self, client: &mut Peer, question: &[u8]) {
         wait_for("an answer from the cache", || self.is_hit(client, question).then_some(()));
     }
 }
 
-fn ask(client: &mut Peer, question: &[u8]) -> Vec<Frame> {
+pub(crate) fn ask(client: &mut Peer, question: &[u8]) -> Vec<Frame> {
     client.send(question);
     client.frames_until_ready()
 }
 
 /// The first cell of the first row, as text.
-fn cell(frames: &[Frame]) -> String {
+pub(crate) fn cell(frames: &[Frame]) -> String {
     let row = frames.iter().find(|frame| frame.tag == b'D').unwrap_or_else(|| panic!("no row: {frames:?}"));
     String::from_utf8_lossy(&row.body[6..]).into_owned()
 }
 
-fn cached(text: &str) -> Vec<u8> {
+pub(crate) fn cached(text: &str) -> Vec<u8> {
     frontend::query(&format!("{text} /* pgtally:cache ttl=60s tags=product */"))
 }
 
@@ -194,11 +194,13 @@ fn operators_make_answers_old_by_tag_table_or_all() {
     let world = World::new(&[("cache.mode", "ttl")]);
     let (mut client, mut direct) = (world.client(), world.direct());
     let question = frontend::query(&format!("{COUNT} /*pgtally_cache='tags%3Dproduct%3A42'*/"));
-    for (number, order) in
-        [r#"{"tags": ["product:42"]}"#, r#"{"all": true}"#, r#"{"tags": ["x", "product:42"]}"#]
-            .iter()
-            .enumerate()
-    {
+    let orders = [
+        r#"{"tags": ["product:42"]}"#,
+        r#"{"all": true}"#,
+        r#"{"tags": ["x", "product:42"]}"#,
+        r#"{"tables": ["public.products"]}"#,
+    ];
+    for (number, order) in orders.iter().enumerate() {
         world.warm(&mut client, &question);
         // Past the proxy: nothing but the order tells.
         ask(&mut direct, &frontend::query(&format!("INSERT INTO products VALUES ({})", 101 + number)));

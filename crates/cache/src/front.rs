@@ -42,6 +42,8 @@ pub trait Statement: std::fmt::Debug {
     fn forgets(&self) -> Option<Forgets>;
     /// What it does to a prepared transaction.
     fn two_phase(&self) -> Option<&TwoPhase>;
+    /// Number of the definitions that its facts follow from.
+    fn definitions(&self) -> u64;
 }
 
 impl<S: Statement> Statement for std::rc::Rc<S> {
@@ -55,6 +57,10 @@ impl<S: Statement> Statement for std::rc::Rc<S> {
 
     fn two_phase(&self) -> Option<&TwoPhase> {
         S::two_phase(self)
+    }
+
+    fn definitions(&self) -> u64 {
+        S::definitions(self)
     }
 }
 
@@ -100,6 +106,8 @@ pub struct Heard {
     pub farewell: Option<[u8; 5]>,
     /// The server's process for this session.
     pub backend_pid: Option<u32>,
+    /// Something was written and has its outcome: number of the definitions that said what, 0 for none.
+    pub written_by: Option<u64>,
 }
 
 /// One session.
@@ -111,13 +119,13 @@ pub struct Front<S: Statement + Clone> {
     database: DatabaseId,
     /// What the open transaction has written.
     transaction: WriteSet,
+    /// Number of the definitions that say so.
+    definitions: Option<u64>,
     open: OpenCommit,
     /// The session is in a transaction block, and nothing sent since could have ended it.
     is_surely_open: bool,
     /// Settings, role or temporary tables may have changed since the last [`Front::take_change`].
     is_changed: bool,
-    /// Something was written since the last [`Front::take_written`].
-    is_written: bool,
     /// Statements so far that may have redefined names without a message.
     doubts: u32,
     /// Changes of settings so far, each perhaps counted more than once.
@@ -143,10 +151,10 @@ impl<S: Statement + Clone> Front<S> {
             conversation: Conversation::new(),
             database,
             transaction: WriteSet::nothing(),
+            definitions: None,
             open: OpenCommit::default(),
             is_surely_open: false,
             is_changed: true,
-            is_written: false,
             doubts: 0,
             changes: 0,
             may_change_back: false,
@@ -167,6 +175,12 @@ impl<S: Statement + Clone> Front<S> {
             && self.conversation.status() == TransactionStatus::Idle
             && !self.is_in_message
             && self.upstream.is_between_frames()
+    }
+
+    /// Whether the client's next byte begins a message.
+    #[must_use]
+    pub const fn is_between_messages(&self) -> bool {
+        !self.is_in_message
     }
 
     /// Whether the session is in a transaction block, as far as was heard.
@@ -214,11 +228,6 @@ impl<S: Statement + Clone> Front<S> {
         std::mem::take(&mut self.is_changed)
     }
 
-    /// Whether something was written, and acknowledged, since the last call.
-    pub fn take_written(&mut self) -> bool {
-        std::mem::take(&mut self.is_written)
-    }
-
     /// Follows `chunk`, which is about to be forwarded: marks what it may commit. `reader` says what texts mean.
     ///
     /// # Errors
@@ -251,6 +260,7 @@ impl<S: Statement + Clone> Front<S> {
                 if let Some(forgets) = statement.forgets() {
                     self.forgets.push(forgets);
                 }
+                self.note_definitions(statement.definitions());
                 match statement.two_phase() {
                     None => self.note_facts(statement.facts(), versions),
                     Some(two_phase) => self.note_two_phase(two_phase, statement.facts(), versions),
@@ -268,6 +278,14 @@ impl<S: Statement + Clone> Front<S> {
                 let facts = StatementFacts::unknown(crate::BypassReason::UnknownStatement);
                 self.note_facts(&facts, versions);
             }
+        }
+    }
+
+    /// A statement that waits for a lock runs by the definitions of later: where they have changed since the transaction's
+    /// first statement, it may have fired what nobody knew.
+    fn note_definitions(&mut self, number: u64) {
+        if self.definitions.replace(number).is_some_and(|known| known != number) {
+            self.transaction.merge(&WriteSet::unknown());
         }
     }
 
@@ -380,6 +398,9 @@ impl<S: Statement + Clone> Front<S> {
             };
             if self.conversation.pending() == 0 {
                 heard.is_answered = true;
+                if !self.open.is_empty() {
+                    heard.written_by = Some(self.definitions.unwrap_or(0));
+                }
                 self.answered(status, versions);
             }
         }
@@ -387,7 +408,6 @@ impl<S: Statement + Clone> Front<S> {
     }
 
     fn answered(&mut self, status: TransactionStatus, versions: &Versions) {
-        self.is_written |= !self.open.is_empty();
         if !self.open.is_empty() {
             versions.finish(std::mem::take(&mut self.open));
         }
@@ -395,6 +415,7 @@ impl<S: Statement + Clone> Front<S> {
         self.is_surely_open = status != TransactionStatus::Idle;
         if status == TransactionStatus::Idle {
             self.portals.0.clear();
+            self.definitions = None;
             self.changes += u32::from(std::mem::take(&mut self.may_change_back));
             if !self.transaction.is_nothing() {
                 self.transaction = WriteSet::nothing();

@@ -8,6 +8,7 @@
 //! * [`hint`] and [`policy`]: what is asked for, and what of that is allowed.
 //! * [`unit`](mod@unit), [`bare`](mod@bare) and [`key`]: what a client's bytes ask, and what the answer is kept under.
 //! * [`front`]: one session, followed closely enough to know what each message may commit.
+//! * [`skeleton`]: what texts of the simple protocol share, however their literals differ.
 //! * [`two_phase`]: what prepared transactions have written.
 //! * [`sieve`]: takes the answers to pgtally's own messages out of the server's.
 //! * [`capture`]: copies an answer while it is relayed.
@@ -28,6 +29,7 @@ pub mod hint;
 pub mod key;
 pub mod policy;
 pub mod sieve;
+pub mod skeleton;
 pub mod store;
 pub mod two_phase;
 pub mod unit;
@@ -44,6 +46,7 @@ pub use hint::Hint;
 pub use key::{Environment, Key, KeyRef, write_key};
 pub use policy::{Decision, Limits, Mode, Plan, Policy, Rule, Subject};
 pub use sieve::{Answer, Sieve};
+pub use skeleton::write_skeleton;
 pub use store::{Entry, NewEntry, Store};
 pub use two_phase::TwoPhase;
 pub use unit::{Definition, Unit};

@@ -93,6 +93,14 @@ pub struct Subject<'a> {
     pub tables: &'a [Table],
 }
 
+impl Policy {
+    /// Whether what is asked of a statement may depend on the literals that its shape keeps.
+    #[must_use]
+    pub fn reads_shapes(&self) -> bool {
+        self.rules.iter().any(|rule| rule.fingerprint.is_some() || rule.pattern.is_some())
+    }
+}
+
 impl Rule {
     fn matches(&self, subject: &Subject<'_>) -> bool {
         let is_listed = |table: &Table| {

@@ -230,13 +230,14 @@ impl Store {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::facts::ReadSet;
     use crate::key::Environment;
     use crate::versions::{DatabaseId, Versions};
 
     fn new_entry(answer: &[u8], quota: &Arc<AtomicU64>) -> NewEntry {
         NewEntry {
             answer: answer.to_vec(),
-            token: Versions::new().token(DatabaseId(1), None, &[]).unwrap(),
+            token: Versions::new().token(DatabaseId(1), &ReadSet::default(), true, &[]).unwrap(),
             mode: Mode::Ttl,
             sent_ns: 0,
             cost: Duration::ZERO,

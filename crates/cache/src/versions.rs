@@ -38,6 +38,13 @@ const VERSION_ONE: u64 = 1 << DIRTY_BITS;
 /// The word of the catalog, which is about all databases.
 const CATALOG: Place = Place(0);
 
+/// Kinds of words about tables: all of a database, any, and one.
+type Kinds = [u8; 3];
+/// What transactions write.
+const WRITTEN: Kinds = *b"dat";
+/// What an operator orders: answers that writes leave alone depend on these only.
+const ORDERED: Kinds = *b"DAT";
+
 /// Index of a word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Place(u32);
@@ -112,17 +119,22 @@ impl Versions {
     /// The words of what an answer depends on, to be taken before its query is forwarded; `None` where one is dirty:
     /// an answer given now may be overtaken before it arrives.
     ///
-    /// `reads` is `None` for an answer that only its tags and the catalog make old.
+    /// Writes to `reads` make it old where `is_strict`, and otherwise only orders of an operator about them.
     #[must_use]
-    pub fn token(&self, database: DatabaseId, reads: Option<&ReadSet>, tags: &[Box<str>]) -> Option<Token> {
+    pub fn token(
+        &self,
+        database: DatabaseId,
+        reads: &ReadSet,
+        is_strict: bool,
+        tags: &[Box<str>],
+    ) -> Option<Token> {
         let mut places = vec![CATALOG];
-        if let Some(reads) = reads {
-            places.push(place(database, b'd', b""));
-            if reads.is_anything() {
-                places.push(place(database, b'a', b""));
-            }
-            places.extend(reads.tables().iter().map(|table| place_of_table(database, *table)));
+        let [of_all, of_any, of_table] = if is_strict { WRITTEN } else { ORDERED };
+        places.push(place(database, of_all, b""));
+        if reads.is_anything() {
+            places.push(place(database, of_any, b""));
         }
+        places.extend(reads.tables().iter().map(|table| place_of_table(database, of_table, *table)));
         places.extend(tags.iter().map(|tag| place(database, b'g', tag.as_bytes())));
         self.take(places)
     }
@@ -193,7 +205,8 @@ impl Versions {
 
     /// Makes everything old that `writes` is about: an order of an operator, not of a transaction.
     pub fn invalidate(&self, database: DatabaseId, writes: &WriteSet) {
-        for place in places_of(database, writes) {
+        let ordered = table_places_of(database, ORDERED, writes);
+        for place in places_of(database, writes).into_iter().chain(ordered) {
             self.word(place).fetch_add(VERSION_ONE, Ordering::SeqCst);
         }
     }
@@ -214,19 +227,21 @@ fn places_of(database: DatabaseId, writes: &WriteSet) -> Vec<Place> {
     if writes.may_define() {
         places.push(place(database, b'c', b""));
     }
-    if writes.is_everything() {
-        places.push(place(database, b'd', b""));
-    }
-    if !writes.tables().is_empty() {
-        places.push(place(database, b'a', b""));
-        places.extend(writes.tables().iter().map(|table| place_of_table(database, *table)));
-    }
+    places.extend(table_places_of(database, WRITTEN, writes));
     places.extend(writes.tags().iter().map(|tag| place(database, b'g', tag.as_bytes())));
     places
 }
 
-fn place_of_table(database: DatabaseId, table: TableId) -> Place {
-    place(database, b't', &table.0.to_le_bytes())
+fn table_places_of(database: DatabaseId, kinds: Kinds, writes: &WriteSet) -> impl Iterator<Item = Place> {
+    let [of_all, of_any, of_table] = kinds;
+    let of_all = writes.is_everything().then(|| place(database, of_all, b""));
+    let of_any = (!writes.tables().is_empty()).then(|| place(database, of_any, b""));
+    let of_tables = writes.tables().iter().map(move |table| place_of_table(database, of_table, *table));
+    of_all.into_iter().chain(of_any).chain(of_tables)
+}
+
+fn place_of_table(database: DatabaseId, kind: u8, table: TableId) -> Place {
+    place(database, kind, &table.0.to_le_bytes())
 }
 
 fn place(database: DatabaseId, kind: u8, name: &[u8]) -> Place {

@@ -7,7 +7,7 @@ use crate::versions::Token;
 const DATABASE: DatabaseId = DatabaseId(1);
 
 #[derive(Clone, Debug)]
-struct Text(Rc<(StatementFacts, Option<Forgets>, Option<TwoPhase>)>);
+struct Text(Rc<(StatementFacts, Option<Forgets>, Option<TwoPhase>)>, u64);
 
 impl Statement for Text {
     fn facts(&self) -> &StatementFacts {
@@ -21,13 +21,18 @@ impl Statement for Text {
     fn two_phase(&self) -> Option<&TwoPhase> {
         self.0.2.as_ref()
     }
+
+    fn definitions(&self) -> u64 {
+        self.1
+    }
 }
 
-struct Words;
+/// What texts mean by the definitions of this number.
+struct Words(u64);
 
 impl Reader<Text> for Words {
     fn read(&mut self, text: pgtally_protocol::frontend::Text<'_>) -> Text {
-        read(text)
+        read(text, self.0)
     }
 
     fn renewed(&mut self, _: &Text) -> Option<Text> {
@@ -36,7 +41,7 @@ impl Reader<Text> for Words {
 }
 
 /// What the words used here mean.
-fn read(text: pgtally_protocol::frontend::Text<'_>) -> Text {
+fn read(text: pgtally_protocol::frontend::Text<'_>, definitions: u64) -> Text {
     let plain = StatementFacts {
         read: Err(BypassReason::NotRead),
         writes: WriteSet::nothing(),
@@ -57,13 +62,14 @@ fn read(text: pgtally_protocol::frontend::Text<'_>) -> Text {
         _ => (StatementFacts::unknown(BypassReason::NotParsed), None),
     };
     let two_phase = TwoPhase::read(std::str::from_utf8(text.bytes).unwrap());
-    Text(Rc::new((facts, forgets, two_phase)))
+    Text(Rc::new((facts, forgets, two_phase)), definitions)
 }
 
 /// A session and the versions it writes to.
 struct Session {
     front: Front<Text>,
     versions: Versions,
+    definitions: u64,
 }
 
 fn message(tag: u8, body: &[u8]) -> Vec<u8> {
@@ -101,13 +107,13 @@ fn done(status: u8) -> Vec<u8> {
 
 impl Session {
     fn new() -> Self {
-        let mut session = Self { front: Front::new(DATABASE), versions: Versions::new() };
+        let mut session = Self { front: Front::new(DATABASE), versions: Versions::new(), definitions: 1 };
         session.hear(&[message(b'R', &[0; 4]), ready(b'I')].concat());
         session
     }
 
     fn send(&mut self, bytes: &[u8]) {
-        self.front.client(bytes, &self.versions, &mut Words).unwrap();
+        self.front.client(bytes, &self.versions, &mut Words(self.definitions)).unwrap();
     }
 
     fn hear(&mut self, bytes: &[u8]) -> Heard {
@@ -116,7 +122,7 @@ impl Session {
 
     /// The words of the table; `None` while it is dirty.
     fn token(&self) -> Option<Token> {
-        self.versions.token(DATABASE, Some(&ReadSet::of([TableId(7)])), &[])
+        self.versions.token(DATABASE, &ReadSet::of([TableId(7)]), true, &[])
     }
 
     fn is_dirty(&self) -> bool {
@@ -143,9 +149,10 @@ fn an_autocommitted_write_is_dirty_until_its_outcome() {
         }
         session.hear(&message(b'C', b"UPDATE 1\0"));
         assert!(session.is_dirty());
-        assert!(session.hear(&ready(b'I')).is_answered);
+        let heard = session.hear(&ready(b'I'));
+        assert_eq!((heard.is_answered, heard.written_by), (true, Some(1)));
         assert!(!session.is_dirty() && !session.versions.is_current(&before));
-        assert!(session.front.is_quiet() && session.front.take_written());
+        assert!(session.front.is_quiet());
     }
 }
 
@@ -166,6 +173,27 @@ fn a_transaction_is_dirty_from_its_commit_on() {
     session.exchange(&query("begin"), b'T');
     session.exchange(&query("commit"), b'I');
     assert!(session.versions.is_current(&after));
+}
+
+#[test]
+fn a_transaction_that_outlives_definitions_may_have_written_anything() {
+    let other = |session: &Session| session.versions.token(DATABASE, &ReadSet::of([TableId(8)]), true, &[]);
+    for is_redefined in [false, true] {
+        let mut session = Session::new();
+        session.exchange(&query("begin"), b'T');
+        session.exchange(&query("write"), b'T');
+        let before = other(&session).unwrap();
+        // A trigger may have come to the table while the statement above waited for it.
+        session.definitions += u64::from(is_redefined);
+        session.send(&query("commit"));
+        assert_eq!(other(&session).is_none(), is_redefined);
+        session.hear(&done(b'I'));
+        assert_eq!(session.versions.is_current(&before), !is_redefined);
+        // The next one begins anew.
+        let before = other(&session).unwrap();
+        session.exchange(&query("write"), b'I');
+        assert!(session.versions.is_current(&before));
+    }
 }
 
 #[test]
@@ -261,12 +289,12 @@ fn what_is_not_known_writes_everything() {
 fn a_session_that_ends_keeps_its_unknown_outcome_dirty() {
     let mut session = Session::new();
     session.send(&query("write"));
-    let Session { front, versions } = session;
+    let Session { front, versions, .. } = session;
     let open = front.into_open();
     let reads = ReadSet::of([TableId(7)]);
-    assert!(versions.token(DATABASE, Some(&reads), &[]).is_none());
+    assert!(versions.token(DATABASE, &reads, true, &[]).is_none());
     versions.finish(open);
-    assert!(versions.token(DATABASE, Some(&reads), &[]).is_some());
+    assert!(versions.token(DATABASE, &reads, true, &[]).is_some());
 }
 
 #[test]
@@ -372,7 +400,7 @@ fn nothing_comes_between_the_pieces_of_what_the_server_says() {
 fn a_prepared_transaction_is_remembered_until_anybody_commits_it() {
     let mut one = Session::new();
     let elsewhere =
-        |session: &Session| session.versions.token(DATABASE, Some(&ReadSet::of([TableId(9)])), &[]);
+        |session: &Session| session.versions.token(DATABASE, &ReadSet::of([TableId(9)]), true, &[]);
     one.exchange(&query("begin"), b'T');
     one.exchange(&query("write"), b'T');
     let token = one.token();

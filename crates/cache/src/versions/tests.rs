@@ -62,7 +62,7 @@ struct World {
 impl World {
     fn new(rule: Rule, is_warm: bool) -> Self {
         let versions = Versions::with_words(64);
-        let token = versions.token(DATABASE, Some(&reads()), &[]);
+        let token = versions.token(DATABASE, &reads(), true, &[]);
         Self {
             rule,
             versions,
@@ -99,7 +99,7 @@ impl World {
             Finish | Proven => self.bump_if(&[Rule::AtAck, Rule::AtAckUnchecked]),
             // Commits are visible in some order; whoever is told of one knows of those before it.
             Acked => self.known = self.known.max(self.value),
-            Snapshot => self.token = self.versions.token(DATABASE, Some(&reads()), &[]),
+            Snapshot => self.token = self.versions.token(DATABASE, &reads(), true, &[]),
             Read => self.read = Some(self.value),
             Store => self.store(),
             Observe => self.known = self.known.max(self.value),
@@ -110,7 +110,7 @@ impl World {
 
     fn store(&mut self) {
         if self.rule == Rule::AtAckUnchecked {
-            self.token = self.versions.token(DATABASE, Some(&reads()), &[]);
+            self.token = self.versions.token(DATABASE, &reads(), true, &[]);
         }
         if let (Some(read), Some(token)) = (self.read, self.token.take())
             && self.versions.is_current(&token)
@@ -240,23 +240,32 @@ fn writes_make_old_what_depends_on_them_and_nothing_else() {
         set
     };
     let sets = [writes(), tagged, WriteSet::everything(), WriteSet::catalog()];
-    for (database, reads, tags, expected) in [
-        (DATABASE, Some(&table), &tags[..0], [true, false, true, true]),
-        (DATABASE, Some(&any), &tags[..0], [true, false, true, true]),
-        (DATABASE, Some(&elsewhere), &tags[..], [false, true, true, true]),
-        (DATABASE, None, &tags[..], [false, true, false, true]),
-        (other, Some(&table), &tags[..], [false, false, false, true]),
+    for (database, reads, is_strict, tags, expected, ordered) in [
+        (DATABASE, &table, true, &tags[..0], [true, false, true, true], [true, false, true, true]),
+        (DATABASE, &any, true, &tags[..0], [true, false, true, true], [true, false, true, true]),
+        (DATABASE, &elsewhere, true, &tags[..], [false, true, true, true], [false, true, true, true]),
+        // Answers that only age: writes leave them alone, orders do not.
+        (DATABASE, &table, false, &tags[..], [false, true, false, true], [true, true, true, true]),
+        (DATABASE, &any, false, &tags[..0], [false, false, false, true], [true, false, true, true]),
+        (other, &table, true, &tags[..], [false, false, false, true], [false, false, false, true]),
     ] {
+        let take = || versions.token(database, reads, is_strict, tags);
         let old = sets.each_ref().map(|set| {
-            let token = versions.token(database, reads, tags).unwrap();
+            let token = take().unwrap();
             let mut open = OpenCommit::default();
             versions.begin(DATABASE, set, &mut open);
             let is_old = !versions.is_current(&token);
-            assert_eq!(versions.token(database, reads, tags).is_none(), is_old);
+            assert_eq!(take().is_none(), is_old);
             versions.finish(open);
             assert_eq!(!versions.is_current(&token), is_old);
             is_old
         });
-        assert_eq!(old, expected, "{reads:?} {tags:?}");
+        assert_eq!(old, expected, "{reads:?} {is_strict} {tags:?}");
+        let old = sets.each_ref().map(|set| {
+            let token = take().unwrap();
+            versions.invalidate(DATABASE, set);
+            !versions.is_current(&token)
+        });
+        assert_eq!(old, ordered, "{reads:?} {is_strict} {tags:?}, ordered");
     }
 }

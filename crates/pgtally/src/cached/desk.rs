@@ -15,7 +15,7 @@ use pgtally_cache::catalog::facts_without_catalog;
 use pgtally_cache::clock_words::may_name_time;
 use pgtally_cache::{
     BypassReason, DatabaseId, Decision, Forgets, Hint, Plan, Reader, Statement, StatementFacts, Subject,
-    TwoPhase, WriteSet, bare,
+    TwoPhase, WriteSet, bare, write_skeleton,
 };
 use pgtally_fingerprint::{Access, Command, Dialect, Effect, Fingerprint, Scan, StatementScan, normalize};
 use pgtally_protocol::frontend::Text;
@@ -29,6 +29,10 @@ use crate::catalog::{Snapshot, database_id};
 const TEXTS_MAX: usize = 4_096;
 /// Bytes of the longest text remembered.
 const TEXT_BYTES_MAX: usize = 8 * 1024;
+/// Skeletons remembered per database and user; then all are forgotten.
+const SKELETONS_MAX: usize = 4_096;
+/// Bytes of the longest text whose skeleton is looked for.
+const SKELETON_TEXT_BYTES_MAX: usize = 2 * 1024;
 /// Hashes of texts seen once: a text that never returns is not remembered.
 const SEEN: usize = 4_096;
 /// Shapes remembered; then all are forgotten.
@@ -51,6 +55,7 @@ type PlaceName = (Arc<str>, Arc<str>);
 pub(crate) struct Desk {
     pub(super) cache: Arc<Cache>,
     scan: RefCell<Scan>,
+    skeleton: RefCell<Vec<u8>>,
     shapes: RefCell<FxHashMap<Fingerprint, Rc<Shape>>>,
     places: RefCell<FxHashMap<PlaceName, Rc<Place>>>,
 }
@@ -63,6 +68,8 @@ pub(super) struct Place {
     snapshot: RefCell<Option<Arc<Snapshot>>>,
     ask_again_ns: Cell<u64>,
     texts: RefCell<FxHashMap<Box<[u8]>, Rc<Meaning>>>,
+    /// What texts of the simple protocol mean whose literals tell nothing.
+    skeletons: RefCell<FxHashMap<Box<[u8]>, Rc<Meaning>>>,
     seen: RefCell<Box<[u64]>>,
 }
 
@@ -86,6 +93,8 @@ pub(super) struct Meaning {
     policy: u64,
     /// Words of its hint that mean nothing or ask for too much.
     nonsense: u32,
+    /// Any text with the same skeleton does the same, and is not to be cached either.
+    is_plain: bool,
 }
 
 impl Statement for Meaning {
@@ -99,6 +108,10 @@ impl Statement for Meaning {
 
     fn two_phase(&self) -> Option<&TwoPhase> {
         self.two_phase.as_ref()
+    }
+
+    fn definitions(&self) -> u64 {
+        self.snapshot
     }
 }
 
@@ -145,7 +158,13 @@ impl Planned {
 
 impl Desk {
     pub(crate) fn new(cache: Arc<Cache>) -> Self {
-        Self { cache, scan: RefCell::default(), shapes: RefCell::default(), places: RefCell::default() }
+        Self {
+            cache,
+            scan: RefCell::default(),
+            skeleton: RefCell::default(),
+            shapes: RefCell::default(),
+            places: RefCell::default(),
+        }
     }
 
     pub(super) fn place(&self, database: &str, user: &str) -> Rc<Place> {
@@ -161,6 +180,7 @@ impl Desk {
             snapshot: RefCell::default(),
             ask_again_ns: Cell::new(0),
             texts: RefCell::default(),
+            skeletons: RefCell::default(),
             seen: RefCell::new(vec![0; SEEN].into_boxed_slice()),
         });
         // Places that no session is in have to go first.
@@ -190,6 +210,12 @@ impl Desk {
         place.snapshot.borrow().as_ref().is_some_and(|snapshot| snapshot.is_current(&self.cache.versions))
     }
 
+    /// Whether what follows from the definitions of this number is what follows from those of now. Without any, what
+    /// was marked is everything that could be.
+    pub(super) fn are_current(&self, place: &Place, number: u64) -> bool {
+        number == 0 || (self.has_current_snapshot(place) && self.numbers(place).0 == number)
+    }
+
     fn numbers(&self, place: &Place) -> (u64, u64) {
         let snapshot = place.snapshot.borrow().as_ref().map_or(0, |snapshot| snapshot.number);
         (snapshot, self.cache.policy_number.load(Ordering::Relaxed))
@@ -215,6 +241,33 @@ impl Desk {
             texts.insert(text.into(), Rc::clone(&meaning));
         } else {
             self.cache.totals.nonsense.fetch_add(u64::from(meaning.nonsense), Ordering::Relaxed);
+        }
+        meaning
+    }
+
+    /// As [`Desk::read`], for a text of the simple protocol, which is seldom met twice: its meaning may be that of another
+    /// one with other literals.
+    pub(super) fn read_query(&self, place: &Place, text: &[u8], dialect: Dialect) -> Rc<Meaning> {
+        let numbers = self.numbers(place);
+        let mut skeleton = self.skeleton.borrow_mut();
+        let has_skeleton = dialect.has_standard_strings
+            && text.len() <= SKELETON_TEXT_BYTES_MAX
+            && write_skeleton(text, &mut skeleton);
+        if !has_skeleton {
+            return self.read(place, text, dialect);
+        }
+        if let Some(known) = place.skeletons.borrow().get(&**skeleton)
+            && (known.snapshot, known.policy) == numbers
+        {
+            return Rc::clone(known);
+        }
+        let meaning = self.read(place, text, dialect);
+        if meaning.is_plain && !self.cache.policy().reads_shapes() {
+            let mut skeletons = place.skeletons.borrow_mut();
+            if skeletons.len() >= SKELETONS_MAX {
+                skeletons.clear();
+            }
+            skeletons.insert(skeleton.as_slice().into(), Rc::clone(&meaning));
         }
         meaning
     }
@@ -261,7 +314,9 @@ impl Desk {
         let forgets = forgets
             .or_else(|| (shapes.len() > 1 && scan.statements.iter().any(may_forget)).then_some(Forgets::All));
         let (snapshot, policy) = numbers;
-        Meaning { text: text.into(), facts, forgets, two_phase, asked, snapshot, policy, nonsense }
+        let is_plain =
+            matches!(asked, Asked::Unasked) && forgets.is_none() && two_phase.is_none() && !runs_text;
+        Meaning { text: text.into(), facts, forgets, two_phase, asked, snapshot, policy, nonsense, is_plain }
     }
 
     fn asked(
@@ -423,6 +478,8 @@ pub(super) struct SessionReader<'a> {
     pub(super) dialect: Dialect,
     /// The last text that is to be cached.
     pub(super) wanted: Option<Rc<Meaning>>,
+    /// What the only text of the chunk means, where that was asked before.
+    pub(super) decided: Option<Rc<Meaning>>,
 }
 
 impl SessionReader<'_> {
@@ -435,6 +492,12 @@ impl SessionReader<'_> {
 
 impl Reader<Rc<Meaning>> for SessionReader<'_> {
     fn read(&mut self, text: Text<'_>) -> Rc<Meaning> {
+        let decided = self.decided.take();
+        if let Some(meaning) = decided.filter(|it| (it.snapshot, it.policy) == self.desk.numbers(self.place))
+        {
+            self.note(&meaning);
+            return meaning;
+        }
         let meaning = if text.is_cut {
             // The shape of what was seen might be that of another statement.
             Rc::new(Meaning {
@@ -446,6 +509,7 @@ impl Reader<Rc<Meaning>> for SessionReader<'_> {
                 snapshot: u64::MAX,
                 policy: u64::MAX,
                 nonsense: 0,
+                is_plain: false,
             })
         } else {
             self.desk.read(self.place, text.bytes, self.dialect)

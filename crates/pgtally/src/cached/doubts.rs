@@ -138,7 +138,7 @@ mod tests {
         let versions = Versions::new();
         let doubts = Doubts::default();
         let is_dirty =
-            |table: u32| versions.token(DatabaseId(1), Some(&ReadSet::of([TableId(table)])), &[]).is_none();
+            |table: u32| versions.token(DatabaseId(1), &ReadSet::of([TableId(table)]), true, &[]).is_none();
         for (table, backend_pid) in [(1, Some(7)), (2, None)] {
             let mut open = OpenCommit::default();
             versions.begin(DatabaseId(1), &WriteSet::of([TableId(table)]), &mut open);

@@ -13,11 +13,16 @@ use super::environment::group;
 
 /// OIDs below are the system's own.
 const SYSTEM_OIDS: u32 = 16_384;
+/// What `COMMIT` itself runs has locked nothing yet: constraint triggers that are deferred, cursors to be held. Where there
+/// may be some, what was known stays. Those that are internal, for foreign keys, write nothing when they are deferred.
+///
 /// The statistics count what transactions before have defined as well, for a while: that only costs the answer.
 const QUESTION: &str = "SELECT pg_catalog.current_setting('track_counts') OPERATOR(pg_catalog.=) 'on' AND NOT EXISTS \
     (SELECT FROM pg_catalog.pg_stat_xact_sys_tables WHERE schemaname OPERATOR(pg_catalog.=) 'pg_catalog' \
     AND (n_tup_ins OPERATOR(pg_catalog.>) 0 OR n_tup_upd OPERATOR(pg_catalog.>) 0 \
-    OR n_tup_del OPERATOR(pg_catalog.>) 0)), \
+    OR n_tup_del OPERATOR(pg_catalog.>) 0)) \
+    AND NOT EXISTS (SELECT FROM pg_catalog.pg_trigger WHERE tgdeferrable AND NOT tgisinternal) \
+    AND NOT EXISTS (SELECT FROM pg_catalog.pg_cursors WHERE is_holdable), \
     pg_catalog.array_to_string(ARRAY(SELECT DISTINCT relation::pg_catalog.int8 FROM pg_catalog.pg_locks \
     WHERE pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid() \
     AND locktype OPERATOR(pg_catalog.=) 'relation' AND granted \
@@ -28,12 +33,13 @@ pub(super) fn question() -> Vec<u8> {
     group(b"pgtally locks\0", QUESTION)
 }
 
-/// Tables that the transaction may have written; `None` where that is not known, or it has defined something.
+/// Tables that the transaction may have written; `None` where that is not known, it has defined something, or `COMMIT` runs
+/// something.
 pub(super) fn read(answer: &Answer) -> Option<Vec<TableId>> {
     let mut cells = Cells::new(&answer.row);
-    let has_defined_nothing = cells.next()??;
+    let is_all = cells.next()??;
     let locked = std::str::from_utf8(cells.next()??).ok()?;
-    if answer.is_failed || has_defined_nothing != b"t" {
+    if answer.is_failed || is_all != b"t" {
         return None;
     }
     let oids = locked.split(',').filter(|oid| !oid.is_empty()).map(|oid| oid.parse().ok());

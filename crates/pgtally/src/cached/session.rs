@@ -18,7 +18,7 @@ use pgtally_cache::{
 };
 use pgtally_fingerprint::Dialect;
 use pgtally_protocol::startup::Startup;
-use pgtally_protocol::{Desync, frontend};
+use pgtally_protocol::{Desync, FrameReader, frontend};
 
 use super::desk::{Asked, Desk, Meaning, Place, Planned, SessionReader};
 use super::doubts::Doubt;
@@ -112,8 +112,12 @@ pub(crate) struct CachedSession {
     is_counted: bool,
     /// What the form of the last chunk forbids.
     form: Option<BypassReason>,
-    /// Marks depend on a snapshot of the catalog that was current then.
-    had_snapshot: bool,
+    /// What the last chunk means, where it is one simple query that is to be forwarded.
+    decided: Option<Rc<Meaning>>,
+    /// Its server speaks only the simple protocol: it is asked nothing, and served nothing.
+    is_replication: bool,
+    /// After a copy in both directions, which the conversation does not follow: looked at for what is SQL again.
+    walsender: Option<FrameReader>,
     farewell: Option<[u8; 5]>,
     backend_pid: Option<u32>,
     key: Vec<u8>,
@@ -141,15 +145,17 @@ impl CachedSession {
             written_ns: 0,
             is_counted: false,
             form: None,
-            had_snapshot: false,
+            decided: None,
+            is_replication: startup.is_some_and(Startup::is_replication),
+            walsender: None,
             farewell: None,
             backend_pid: None,
             key: Vec::new(),
         };
         match startup {
             None => session.go_blind(Desync::MalformedBody),
-            // Its commands are not SQL, and what it may write it writes on the other side.
-            Some(startup) if startup.is_replication() => session.front = None,
+            // Of a physical replica: its commands are not SQL, and what it may write it writes on the other side.
+            Some(startup) if startup.is_replication() && !is_logical(startup) => session.front = None,
             Some(_) => {}
         }
         session
@@ -162,7 +168,19 @@ impl CachedSession {
 
     /// What to do with `chunk`, before anything is done with it. `may_wait` is false where waiting has not helped.
     pub(super) fn decide(&mut self, chunk: &[u8], now_ns: u64, may_wait: bool) -> Step {
-        (self.is_counted, self.form) = (false, None);
+        let step = self.decided(chunk, now_ns, may_wait);
+        if !matches!(step, Step::Forward) {
+            // The next chunk to be sent may be another one.
+            self.decided = None;
+        }
+        step
+    }
+
+    fn decided(&mut self, chunk: &[u8], now_ns: u64, may_wait: bool) -> Step {
+        (self.is_counted, self.form, self.decided) = (false, None, None);
+        if self.is_replication {
+            return Step::Forward;
+        }
         let desk = Rc::clone(&self.desk);
         desk.refresh(&self.place, now_ns);
         if self.must_ask_locks(chunk) {
@@ -188,7 +206,11 @@ impl CachedSession {
         };
         let mut types: Box<[u8]> = Box::default();
         let meaning = match unit {
-            Unit::Simple { text } => desk.read(&self.place, text, self.dialect),
+            Unit::Simple { text } => {
+                let meaning = desk.read_query(&self.place, text, self.dialect);
+                self.decided = Some(Rc::clone(&meaning));
+                meaning
+            }
             Unit::Extended { parse: Some(parse), .. } => {
                 types = parse.types.into();
                 desk.read(&self.place, parse.text, self.dialect)
@@ -229,7 +251,13 @@ impl CachedSession {
     }
 
     fn reader(&self) -> SessionReader<'_> {
-        SessionReader { desk: &self.desk, place: &self.place, dialect: self.dialect, wanted: None }
+        SessionReader {
+            desk: &self.desk,
+            place: &self.place,
+            dialect: self.dialect,
+            wanted: None,
+            decided: None,
+        }
     }
 
     fn count(&mut self, reason: BypassReason) {
@@ -248,6 +276,9 @@ impl CachedSession {
         may_wait: bool,
     ) -> Result<Step, BypassReason> {
         let reads = meaning.facts.read.as_ref().map_err(|reason| *reason)?;
+        if !self.desk.cache.is_serving() {
+            return Err(BypassReason::Upgrade);
+        }
         if !meaning.facts.writes.is_nothing() {
             return Err(BypassReason::NotRead);
         }
@@ -307,8 +338,8 @@ impl CachedSession {
         }
         planned.count_lookup(false);
         planned.totals.misses.fetch_add(1, Ordering::Relaxed);
-        let reads = (planned.plan.mode == Mode::Commit).then_some(reads);
-        match cache.versions.token(self.place.id, reads, &planned.tags) {
+        let is_strict = planned.plan.mode == Mode::Commit;
+        match cache.versions.token(self.place.id, reads, is_strict, &planned.tags) {
             Some(token) => {
                 self.fill = Some(Fill {
                     key,
@@ -444,13 +475,16 @@ impl CachedSession {
         self.desk.refresh(&self.place, now_ns);
         let (is_counted, form) = (mem::take(&mut self.is_counted), self.form.take());
         let restore = self.restoring(chunk);
-        let Some(mut front) = self.front.take() else { return restore };
+        let Some(mut front) = self.front.take() else {
+            self.watch_walsender(chunk);
+            return restore;
+        };
         let was_in_transaction = front.is_in_transaction();
-        let mut reader = self.reader();
+        let decided = self.decided.take().or_else(|| self.query(chunk, &front));
+        let mut reader = SessionReader { decided, ..self.reader() };
         let followed = front.client(chunk, &self.desk.cache.versions, &mut reader);
         let wanted = reader.wanted;
         self.front = Some(front);
-        self.had_snapshot = self.desk.has_current_snapshot(&self.place);
         if let Err(desync) = followed {
             self.go_blind(desync);
         }
@@ -464,6 +498,17 @@ impl CachedSession {
             self.desk.cache.totals.count_bypass(reason);
         }
         restore
+    }
+
+    /// What a chunk means that is one simple query.
+    fn query(&self, chunk: &[u8], front: &Front<Rc<Meaning>>) -> Option<Rc<Meaning>> {
+        if chunk.first() != Some(&frontend::QUERY) || !front.is_between_messages() {
+            return None;
+        }
+        match Unit::read(chunk) {
+            Ok(Some(Unit::Simple { text })) => Some(self.desk.read_query(&self.place, text, self.dialect)),
+            _ => None,
+        }
     }
 
     /// What restores the unnamed statement, where `chunk` may need it. Nothing is unanswered while it is owed.
@@ -514,10 +559,10 @@ impl CachedSession {
                 self.farewell = heard.farewell.or(self.farewell);
                 self.backend_pid = heard.backend_pid.or(self.backend_pid);
                 self.dialect.has_standard_strings = front.has_standard_strings();
-                if front.take_written() {
+                if let Some(number) = heard.written_by {
                     self.written_ns = now_ns;
                     // A trigger that came with a definition meanwhile may have written more than was marked.
-                    if self.had_snapshot && !self.desk.has_current_snapshot(&self.place) {
+                    if !self.desk.are_current(&self.place, number) {
                         cache.versions.invalidate(self.place.id, &WriteSet::everything());
                     }
                 }
@@ -582,9 +627,33 @@ impl CachedSession {
         self.fill = None;
         self.blind = front.into_open();
         self.desk.cache.versions.forget_prepared();
-        // In copy-both mode nothing is executed.
-        if desync != Desync::CopyBoth {
-            self.desk.cache.versions.begin(self.place.id, &WriteSet::catalog(), &mut self.blind);
+        if desync == Desync::CopyBoth {
+            // What asked for the copy has its outcome, and nothing is executed until it is over.
+            self.desk.cache.versions.finish(mem::take(&mut self.blind));
+            self.walsender = Some(FrameReader::new(|_| 0));
+        } else {
+            self.write_anything();
+        }
+    }
+
+    /// Until the session ends it may write anything.
+    fn write_anything(&mut self) {
+        self.desk.cache.versions.begin(self.place.id, &WriteSet::catalog(), &mut self.blind);
+    }
+
+    /// A copy in both directions may be followed by SQL.
+    fn watch_walsender(&mut self, mut chunk: &[u8]) {
+        let Some(reader) = &mut self.walsender else { return };
+        let is_over = loop {
+            match reader.next(&mut chunk) {
+                Ok(None) => break false,
+                Ok(Some(frame)) if is_of_copy(frame.tag) => {}
+                Ok(Some(_)) | Err(_) => break true,
+            }
+        };
+        if is_over {
+            self.walsender = None;
+            self.write_anything();
         }
     }
 
@@ -609,6 +678,16 @@ impl Drop for CachedSession {
             self.desk.cache.hold(Doubt { open, backend_pid: self.backend_pid, database });
         }
     }
+}
+
+/// Whether a replication session belongs to a database: then it understands SQL.
+fn is_logical(startup: &Startup) -> bool {
+    startup.parameter("replication").is_some_and(|value| value.eq_ignore_ascii_case(b"database"))
+}
+
+/// Whether a message of this tag has a place in a copy, or ends the session.
+fn is_of_copy(tag: u8) -> bool {
+    matches!(tag, b'd' | frontend::COPY_DONE | frontend::COPY_FAIL | frontend::SYNC | b'X')
 }
 
 /// Whether the server has to believe of the unnamed statement what the client does, before it gets `chunk`: not where
