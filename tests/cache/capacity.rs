@@ -22,7 +22,7 @@ fn fill(keys: u32, answer_bytes: impl Fn(u32) -> usize) -> u64 {
         let text = format!("SELECT name, price FROM products WHERE id = {number}");
         let new = NewEntry {
             answer: vec![b'x'; answer_bytes(number)],
-            token: versions.token(DatabaseId(1), Some(&reads), &[]).expect("nothing is written"),
+            token: versions.token(DatabaseId(1), &reads, true, &[]).expect("nothing is written"),
             mode: Mode::Commit,
             sent_ns: 0,
             cost: Duration::ZERO,
