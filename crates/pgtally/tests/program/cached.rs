@@ -53,7 +53,7 @@ impl Session {
     }
 }
 
-/// Value of a metric's series, 0 when there is none. Asked again where the process that is leaving took the question.
+/// Value of a metric's series, 0 when there is none. Asked again where the process that leaves has taken the question.
 fn count(admin: SocketAddr, series: &str) -> f64 {
     let deadline = Instant::now() + PATIENCE;
     loop {
@@ -102,6 +102,8 @@ fn two_processes_of_an_upgrade_tell_nobody_what_is_old() {
         let upgraded = log.find(|line| line.contains("upgraded: a new process serves")).unwrap();
         let number = upgraded.split("\"process\":").nth(1).unwrap();
         generations.push(number.split(|c: char| !c.is_ascii_digit()).next().unwrap().parse().unwrap());
+        // Until then the old process may still take one.
+        assert!(log.any(|line| line.contains("no new sessions")));
         let mut session = Session::connect(address);
         // From then on the definitions are known, and nothing else stands against keeping the answer.
         let deadline = Instant::now() + PATIENCE;
