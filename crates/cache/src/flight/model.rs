@@ -136,7 +136,7 @@ impl World {
         let lead = self.flights.lead(&self.key);
         let waker = Waker::from(Arc::clone(&self.askers[actor].bell));
         let is_waiting = lead.is_none() && self.flights.follow(&self.key, &waker);
-        let token = self.versions.token(DATABASE, Some(&ReadSet::of([TableId(7)])), &[]);
+        let token = self.versions.token(DATABASE, &ReadSet::of([TableId(7)]), true, &[]);
         let asker = &mut self.askers[actor];
         (asker.lead, asker.is_waiting, asker.token) = (lead, is_waiting, token);
     }
