@@ -9,7 +9,8 @@ use pgtally_fingerprint::{Command, Dialect, Fingerprint, Scan};
 use rustc_hash::FxHashMap;
 
 use crate::limits::{DEFINITIONS_MAX, KEYS_MAX};
-use crate::texts::{KeyPlaceholders, ParameterValues, Statement};
+use crate::texts::Statement;
+use crate::values::{KeyPlaceholders, ParameterValues};
 
 /// The statement within a `PREPARE`.
 #[derive(Debug)]
@@ -26,7 +27,7 @@ impl Definition {
     pub(crate) fn execute(&self, arguments: Option<&ParameterValues>, unique: u64) -> Statement {
         let mut statement = self.statement.clone();
         let known = arguments.map(ParameterValues::keys).filter(|keys| {
-            let has_lists = self.placeholders.iter().any(KeyPlaceholders::is_array);
+            let has_lists = self.placeholders.iter().any(|it| it.is_array);
             keys.len() == self.parameters && !has_lists
         });
         match known {

@@ -9,7 +9,8 @@ use crate::columns::{BinaryColumns, ColumnPlan, RowHashes, WideCells};
 use crate::part::RecordPlace;
 use crate::record::Moment;
 use crate::tagset::TagSet;
-use crate::texts::{Analysed, ParameterValues, PreparedText, Rest, Statement};
+use crate::texts::{Analysed, PreparedText, Rest, Statement};
+use crate::values::ParameterValues;
 
 /// The attachments of an observed conversation.
 #[derive(Debug)]

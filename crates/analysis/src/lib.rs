@@ -37,6 +37,7 @@ mod tagset;
 mod tap;
 mod templates;
 mod texts;
+mod values;
 mod worker;
 
 #[cfg(test)]

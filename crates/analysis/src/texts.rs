@@ -7,13 +7,11 @@
 
 use std::cell::{Cell, RefCell};
 use std::hash::Hasher;
-use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use pgtally_fingerprint::value::{self, ListHash};
 use pgtally_fingerprint::{
-    Command, Dialect, Fingerprint, Parameter, Role, Scan, SettingScope, StatementScan, Value, definition,
+    Command, Dialect, Fingerprint, Parameter, Scan, SettingScope, StatementScan, Value, definition,
     normalize, unquote,
 };
 use pgtally_protocol::Desync;
@@ -27,10 +25,10 @@ use crate::limits::{
     KEYS_MAX, MEMO_STATEMENTS_MAX, NEW_SHAPES_MAX, SETTING_BYTES_MAX, SHAPES_MAX, STATEMENTS_PER_TEXT_MAX,
     TEXTS_MAX,
 };
-use crate::record::KeyValue;
 use crate::shape::Shape;
 use crate::tagset::{TagSet, TagSets};
 use crate::templates::Templates;
+use crate::values::{BoundKey, KeyPlaceholders, ParameterValues, hash_value, literal_values, mix};
 
 /// A shape as one worker knows it, with what it counted since the last take.
 #[derive(Debug)]
@@ -59,17 +57,6 @@ impl SettingChange {
     }
 }
 
-/// Parameter values of one execution.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct ParameterValues {
-    pub(crate) keys: [KeyValue; KEYS_MAX],
-    pub(crate) key_count: u8,
-    /// Over all values.
-    pub(crate) hash: u64,
-    /// Over the values that are not in `keys`.
-    pub(crate) others_hash: u64,
-}
-
 /// One statement of a text, with the values that stand in the text itself.
 #[derive(Clone, Debug)]
 pub(crate) struct Statement {
@@ -80,22 +67,6 @@ pub(crate) struct Statement {
     /// Of a `PREPARE`: what it defines.
     pub(crate) definition: Option<Rc<Definition>>,
     pub(crate) values: ParameterValues,
-}
-
-/// Placeholders in a row that hold a key. At most [`KEYS_MAX`] per text, whatever numbers it uses.
-#[derive(Clone, Debug)]
-pub(crate) struct KeyPlaceholders {
-    /// 0-based numbers.
-    numbers: Range<usize>,
-    /// Position in [`ParameterValues::keys`].
-    key: u8,
-    is_array: bool,
-}
-
-impl KeyPlaceholders {
-    pub(crate) const fn is_array(&self) -> bool {
-        self.is_array
-    }
 }
 
 /// The statements of a text behind its first, shared by all its executions.
@@ -430,109 +401,11 @@ fn setting_value(value: &[u8]) -> Box<[u8]> {
     value.get(..SETTING_BYTES_MAX).unwrap_or(value).into()
 }
 
-fn mix(hash: u64, value: u64) -> u64 {
-    let mut hasher = FxHasher::default();
-    hasher.write_u64(hash);
-    hasher.write_u64(value);
-    hasher.finish()
-}
-
-/// The values that stand in the text; notes what its placeholders are used for.
-fn literal_values(
-    parameters: &[Parameter],
-    command: Command,
-    placeholders: &mut Vec<KeyPlaceholders>,
-) -> ParameterValues {
-    let is_kept = |role| match command {
-        // It has no keys; the key of its row is among its first values.
-        Command::Insert => role == Role::Value,
-        // What its arguments are is for the statement to say that it runs.
-        Command::Execute => true,
-        _ => role == Role::Key,
-    };
-    let mut values = ParameterValues::default();
-    for (number, parameter) in (1..).zip(parameters) {
-        let key = is_kept(parameter.role).then(|| values.add_key(number, parameter.elements)).flatten();
-        match parameter.value {
-            Value::Literal(hash) => {
-                values.hash = mix(values.hash, parameter.list_hash);
-                match key.and_then(|key| values.keys.get_mut(usize::from(key))) {
-                    Some(key) => (key.value, key.list_hash) = (hash, parameter.list_hash),
-                    None => values.others_hash = mix(values.others_hash, parameter.list_hash),
-                }
-            }
-            Value::Placeholder { first, count } => {
-                if let Some(key) = key {
-                    let start = usize::from(first.max(1)) - 1;
-                    let numbers = start..start + usize::from(count);
-                    placeholders.push(KeyPlaceholders { numbers, key, is_array: parameter.elements == 0 });
-                }
-            }
-        }
-    }
-    values
-}
-
 impl Statement {
     /// The same statement of unknown values.
     pub(crate) fn without_values(&self) -> Self {
         Self { values: ParameterValues::default(), ..self.clone() }
     }
-}
-
-impl ParameterValues {
-    /// A new key slot; `None` when all are taken.
-    fn add_key(&mut self, parameter: u16, elements: u32) -> Option<u8> {
-        let slot = self.keys.get_mut(usize::from(self.key_count))?;
-        let elements = u16::try_from(elements).unwrap_or(u16::MAX);
-        *slot = KeyValue { parameter, elements, ..KeyValue::default() };
-        self.key_count += 1;
-        Some(self.key_count - 1)
-    }
-
-    /// Completes the values of a text by those of its placeholders, none of which is an array.
-    pub(crate) fn complete(
-        &mut self,
-        placeholders: &[KeyPlaceholders],
-        values: impl IntoIterator<Item = u32>,
-    ) {
-        let mut keys: [Option<BoundKey>; KEYS_MAX] = Default::default();
-        for (index, value) in values.into_iter().enumerate() {
-            self.hash = mix(self.hash, u64::from(value));
-            let usage = placeholders.iter().find(|it| it.numbers.contains(&index));
-            match usage.and_then(|it| keys.get_mut(usize::from(it.key))) {
-                Some(key) => key.get_or_insert_with(BoundKey::new).push(value),
-                None => self.others_hash = mix(self.others_hash, u64::from(value)),
-            }
-        }
-        self.take(keys);
-    }
-
-    fn take(&mut self, keys: [Option<BoundKey>; KEYS_MAX]) {
-        for (slot, key) in self.keys.iter_mut().zip(keys) {
-            if let Some(key) = key {
-                (slot.value, slot.elements, slot.list_hash) =
-                    (key.first.unwrap_or(0), key.elements, key.list.finish());
-            }
-        }
-    }
-
-    /// Values that nobody knows: never like others.
-    pub(crate) fn make_unique(&mut self, unique: u64) {
-        self.hash = mix(self.hash, unique);
-        self.others_hash = mix(self.others_hash, unique);
-    }
-
-    pub(crate) fn keys(&self) -> &[KeyValue] {
-        self.keys.get(..usize::from(self.key_count)).unwrap_or(&[])
-    }
-}
-
-/// One bound value on its way into a key.
-struct BoundKey {
-    list: ListHash,
-    first: Option<u32>,
-    elements: u16,
 }
 
 impl PreparedText {
@@ -588,30 +461,4 @@ impl PreparedText {
         let binary_columns = formats.as_ref().map(BinaryColumns::asked).unwrap_or_default();
         Ok(Bound { binary_columns, setting_value, setting_is_local })
     }
-}
-
-impl BoundKey {
-    fn new() -> Self {
-        Self { list: ListHash::new(), first: None, elements: 0 }
-    }
-
-    fn push(&mut self, hash: u32) {
-        self.first.get_or_insert(hash);
-        self.elements = self.elements.saturating_add(1);
-        self.list.push(hash);
-    }
-
-    fn push_array(&mut self, array: &[u8], is_binary: bool) {
-        if is_binary {
-            value::array_binary(array, |oid, element| {
-                self.push(element.map_or(0, |bytes| value::hash_binary(oid, bytes)));
-            });
-        } else {
-            value::array_text(array, |element| self.push(element.map_or(0, value::hash_text)));
-        }
-    }
-}
-
-fn hash_value(oid: u32, is_binary: bool, bytes: &[u8]) -> u32 {
-    if is_binary { value::hash_binary(oid, bytes) } else { value::hash_text(bytes) }
 }
