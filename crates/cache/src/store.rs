@@ -22,7 +22,7 @@ pub const PREFIX: &[u8] = b"1\0\0\0\x042\0\0\0\x04";
 /// `ReadyForQuery` of an idle session, as every entry ends with.
 pub const SUFFIX: &[u8] = b"Z\0\0\0\x05I";
 /// Bytes that an entry takes beside its key and its answer: the store's own records, headers of allocations, counters.
-const ENTRY_OVERHEAD_BYTES: u64 = 160;
+const ENTRY_OVERHEAD_BYTES: u64 = 208;
 /// Assumed size of an answer, for sizing the store's tables.
 const ANSWER_BYTES_EXPECTED: u64 = 2 * 1024;
 
