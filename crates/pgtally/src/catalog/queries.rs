@@ -5,9 +5,10 @@
 //! `pg_get_viewdef` writes.
 
 /// One snapshot for all questions, and no way to write. `pg_get_viewdef` locks what a view reads, as SELECT does: where
-/// somebody is just redefining it, this gives up long before anybody's deadlock detector has to choose a victim.
+/// somebody is just redefining it, this gives up long before anybody's deadlock detector has to choose a victim. To
+/// compile these questions, as their estimated costs suggest, takes up to a second; to answer them some milliseconds.
 pub(super) const BEGIN: &str = "SET search_path = ''; SET statement_timeout = '20s'; SET lock_timeout = '200ms'; \
-    BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+    SET jit = off; BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 
 /// Whether the server is in recovery. Asked before the search path is emptied.
 pub(super) const IS_STANDBY: &str = "SELECT pg_catalog.pg_is_in_recovery()";
