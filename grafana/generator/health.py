@@ -50,6 +50,13 @@ def dashboard():
             [("sum by (result) (rate(pgtally_cancel_requests_total{@}[$__rate_interval]))", "{{result}}")],
             width=8))
         .with_panel(graph(
+            "Sides that stand still", "Sessions of which one side takes nothing while bytes wait for it.", "short",
+            [("sum by (side) (pgtally_sessions_stalled{@})", "{{side}} now"),
+             ("sum by (side) (increase(pgtally_stalls_total{@}[$__rate_interval]))", "{{side}}, new")], width=12))
+        .with_panel(graph(
+            "Refused connections to the admin listener", "Per second, of addresses with too many open.", "ops",
+            [("sum(rate(pgtally_admin_connections_refused_total{@}[$__rate_interval]))", "refused")], width=12))
+        .with_panel(graph(
             "TLS handshakes", "Per second, by side and result.", "ops",
             [("sum by (side, result) (rate(pgtally_tls_handshakes_total{@}[$__rate_interval]))", "{{side}}: {{result}}")], width=12))
         .with_panel(graph(
