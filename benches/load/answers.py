@@ -136,7 +136,9 @@ def measure(options, postgres):
         admin.wait_for("statements", STATEMENTS)
         admin.wait_for("findings", FINDINGS)
         finding = admin.json("findings?limit=1")["findings"][0]
-        names = {name: finding[key] for name, key in (("finding", "id"), ("request", "request"), ("fingerprint", "fingerprint"))}
+        # That of a finding may be one of those that are no longer kept.
+        request = admin.json("requests?limit=1")["requests"][0]
+        names = {"finding": finding["id"], "request": request["key"], "fingerprint": finding["fingerprint"]}
         for page in PAGES:
             path = page.format(**names)
             used = report(admin, endpoint.pid, path, options.rounds, page)

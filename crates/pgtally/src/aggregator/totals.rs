@@ -43,14 +43,14 @@ impl Totals {
 
     /// Adds a finished request, of which `slow` statements took too long; answers as [`Totals::count`].
     pub(super) fn record(&mut self, request: &Request, slow: u64, duplicates: u64) -> u64 {
-        let mut evicted = 0;
         for record in request.records() {
-            let (statement, gone) = self.statements.entry(record.statement.fingerprint);
-            evicted += gone;
-            statement.record(request.route(), &record);
+            // Whoever is not there was counted, and had to go: that it was recorded as well makes no room for it.
+            if let Some(statement) = self.statements.known(&record.statement.fingerprint) {
+                statement.record(request.route(), &record);
+            }
         }
         let key = (Arc::clone(request.route()), request.attribution());
-        let (route, gone) = self.routes.entry(key);
+        let (route, evicted) = self.routes.entry(key);
         let duration_ns = request.ended().since(request.started());
         route.requests += 1;
         route.last_seen = request.ended();
@@ -64,7 +64,7 @@ impl Totals {
         route.queries_per_request.record(request.queries());
         route.database_time.record(request.database_ns() / NS_PER_US);
         route.duration.record(duration_ns / NS_PER_US);
-        evicted + gone
+        evicted
     }
 
     /// All statements, in no order.
@@ -242,6 +242,14 @@ impl<K: Clone + Eq + Hash, V: Default> Table<K, V> {
         (value, evicted)
     }
 
+    /// The entry of `key`, if there is one.
+    fn known(&mut self, key: &K) -> Option<&mut V> {
+        self.uses += 1;
+        let (value, used) = self.entries.get_mut(key)?;
+        *used = self.uses;
+        Some(value)
+    }
+
     fn evict(&mut self) -> u64 {
         let mut used: Vec<u64> = self.entries.values().map(|(_, used)| *used).collect();
         let tenth = used.len() / 10;
@@ -318,5 +326,23 @@ mod tests {
         assert!(kept <= TOTALS_STATEMENTS_MAX);
         assert_eq!(evicted + kept as u64, flood);
         assert_eq!(totals.statement(Fingerprint(7)).unwrap().calls, flood + 1);
+    }
+
+    #[test]
+    fn what_was_recorded_makes_no_room_for_itself() {
+        let mut totals = Totals::new();
+        let shape = |n: usize| ShapeCounters {
+            fingerprint: Fingerprint(n as u64),
+            calls: 1,
+            ..ShapeCounters::default()
+        };
+        for n in 0..TOTALS_STATEMENTS_MAX {
+            totals.count(&shape(n), Moment(0));
+        }
+        let mut part = crate::aggregator::requests::tests::part("a", 0);
+        let gone = Fingerprint(u64::MAX);
+        part.records = vec![pgtally_analysis::StatementRecord { fingerprint: gone, ..Default::default() }];
+        assert_eq!(totals.record(&Request::new(part), 0, 0), 0);
+        assert_eq!(totals.statements().filter(|(_, it)| it.calls > 0).count(), TOTALS_STATEMENTS_MAX);
     }
 }
