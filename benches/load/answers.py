@@ -136,9 +136,10 @@ def measure(options, postgres):
         admin.wait_for("statements", STATEMENTS)
         admin.wait_for("findings", FINDINGS)
         finding = admin.json("findings?limit=1")["findings"][0]
-        # That of a finding may be one of those that are no longer kept.
+        # Those of a finding may be among those that are no longer kept.
         request = admin.json("requests?limit=1")["requests"][0]
-        names = {"finding": finding["id"], "request": request["key"], "fingerprint": finding["fingerprint"]}
+        statement = admin.json("statements?limit=1")["statements"][0]
+        names = {"finding": finding["id"], "request": request["key"], "fingerprint": statement["fingerprint"]}
         for page in PAGES:
             path = page.format(**names)
             used = report(admin, endpoint.pid, path, options.rounds, page)
