@@ -1,7 +1,10 @@
-//! One observed session that runs the same statement again and again, with another value each time.
+//! An observed session that runs the same statement again and again, with another value each time.
 //!
 //! A request has [`REQUEST_STATEMENTS`] statements. Tagged, each request has a trace id of its own; untagged, a pause
 //! ends it. The worker is emptied at the pace of the proxy's tick. All of that is part of what a statement costs.
+//!
+//! A *busy* scenario is one of sessions that take turns without a pause, as under a load test: nothing tells requests
+//! apart, and past the first records of each their statements are only counted.
 
 use pgtally_analysis::{Moment, ObserverSettings, SessionObserver, Worker};
 use pgtally_protocol::startup::Startup;
@@ -17,6 +20,8 @@ const ANSWER_NS: u64 = 50_000;
 const TURNAROUND_NS: u64 = 20_000;
 /// Longer than any gap within a request, shorter than a part's life.
 const PAUSE_NS: u64 = 200_000_000;
+/// As many as the clients of the load benches.
+const BUSY_SESSIONS: usize = 32;
 
 /// Digits of a number that changes: the literal or parameter of each statement, the trace id of each request.
 const DIGITS: usize = 8;
@@ -45,15 +50,21 @@ pub struct Scenario {
     pub is_tagged: bool,
     /// Rows of its result.
     pub rows: u32,
+    /// Sessions that take turns; with more than one, no pause ends a request.
+    pub sessions: usize,
 }
 
 impl Scenario {
     const fn new(name: &'static str, mode: Mode, is_tagged: bool, rows: u32) -> Self {
-        Self { name, mode, is_tagged, rows }
+        Self { name, mode, is_tagged, rows, sessions: 1 }
+    }
+
+    const fn busy(name: &'static str, mode: Mode) -> Self {
+        Self { sessions: BUSY_SESSIONS, ..Self::new(name, mode, false, 1) }
     }
 
     /// All that are measured.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 14] = [
         Self::new("observer/simple", Mode::Simple, false, 1),
         Self::new("observer/simple-50-rows", Mode::Simple, false, 50),
         Self::new("observer/simple-tagged", Mode::Simple, true, 1),
@@ -66,13 +77,16 @@ impl Scenario {
         Self::new("observer/prepared-50-rows", Mode::Prepared, false, 50),
         // More than anybody samples: what a row costs that is only counted.
         Self::new("observer/prepared-1000-rows", Mode::Prepared, false, 1_000),
+        Self::busy("observer/simple-busy", Mode::Simple),
+        Self::busy("observer/extended-busy", Mode::Extended),
+        Self::busy("observer/prepared-busy", Mode::Prepared),
     ];
 }
 
-/// A session under observation and the bytes of its next statement.
+/// Sessions under observation and the bytes of their next statement.
 pub struct Session {
     scenario: Scenario,
-    observer: SessionObserver,
+    observers: Vec<SessionObserver>,
     worker: Worker,
     now: u64,
     statements: u64,
@@ -92,11 +106,14 @@ impl Session {
         let parameters = [("user", "app"), ("database", "shop"), ("application_name", "bench")];
         let parameters = parameters.map(|(name, value)| (name.into(), value.into())).to_vec();
         let mut worker = Worker::new(ObserverSettings::default());
-        let observer = SessionObserver::new(1, &Startup { major: 3, minor: 0, parameters }, &mut worker);
+        let startup = Startup { major: 3, minor: 0, parameters };
+        let observers = (1..=scenario.sessions as u64)
+            .map(|number| SessionObserver::new(number, &startup, &mut worker))
+            .collect();
         let sent = statement(scenario);
         let mut session = Self {
             scenario,
-            observer,
+            observers,
             worker,
             now: 1,
             statements: 0,
@@ -114,15 +131,17 @@ impl Session {
         let mut greeting = Vec::new();
         wire::authentication_ok(&mut greeting);
         wire::ready(&mut greeting);
-        self.observer.backend(&greeting, Moment(self.now), &mut self.worker)?;
-        if self.scenario.mode == Mode::Prepared {
-            let (mut parse, mut done) = (Vec::new(), Vec::new());
-            wire::parse(&mut parse, "S_1", &text(self.scenario));
-            wire::sync(&mut parse);
-            wire::empty(&mut done, backend::PARSE_COMPLETE);
-            wire::ready(&mut done);
-            self.observer.frontend(&parse, Moment(self.now), &mut self.worker)?;
-            self.observer.backend(&done, Moment(self.now), &mut self.worker)?;
+        let (mut parse, mut done) = (Vec::new(), Vec::new());
+        wire::parse(&mut parse, "S_1", &text(self.scenario));
+        wire::sync(&mut parse);
+        wire::empty(&mut done, backend::PARSE_COMPLETE);
+        wire::ready(&mut done);
+        for observer in &mut self.observers {
+            observer.backend(&greeting, Moment(self.now), &mut self.worker)?;
+            if self.scenario.mode == Mode::Prepared {
+                observer.frontend(&parse, Moment(self.now), &mut self.worker)?;
+                observer.backend(&done, Moment(self.now), &mut self.worker)?;
+            }
         }
         Ok(())
     }
@@ -132,7 +151,7 @@ impl Session {
     /// # Errors
     /// When the observer goes blind.
     pub fn run(&mut self) -> Result<(), Desync> {
-        if self.statements.is_multiple_of(REQUEST_STATEMENTS) {
+        if self.scenario.sessions == 1 && self.statements.is_multiple_of(REQUEST_STATEMENTS) {
             self.begin_request();
         }
         if self.statements.is_multiple_of(TICK_STATEMENTS) {
@@ -149,9 +168,11 @@ impl Session {
         self.statements += 1;
         write_digits(&mut self.sent, self.literal_at, self.statements);
         self.now += TURNAROUND_NS;
-        self.observer.frontend(&self.sent, Moment(self.now), &mut self.worker)?;
+        let turn = self.statements as usize % self.observers.len();
+        let Some(observer) = self.observers.get_mut(turn) else { return Ok(()) };
+        observer.frontend(&self.sent, Moment(self.now), &mut self.worker)?;
         self.now += ANSWER_NS;
-        self.observer.backend(&self.answer, Moment(self.now), &mut self.worker)
+        observer.backend(&self.answer, Moment(self.now), &mut self.worker)
     }
 
     /// What separates two requests.
@@ -172,7 +193,9 @@ impl Session {
 
     /// Ends the session; returns the statements counted since the last tick.
     pub fn end(mut self) -> u64 {
-        self.observer.close(&mut self.worker);
+        for observer in &mut self.observers {
+            observer.close(&mut self.worker);
+        }
         self.tick()
     }
 }

@@ -4,8 +4,9 @@
 What a suite asks of its server (other accounts, other settings, replicas) is not there, so some of its tests fail or are
 skipped: they must do so in both runs. Two servers that are alike stand behind the two runs, so that what a suite leaves
 behind changes nothing. A test with another outcome is run again and again, alone, in both: suites have tests of timing,
-which now pass and now fail wherever they run, and what counts then is that both sides show the same outcomes. Only the
-standard library is used here; suites are the sources of packages from PyPI (`--suites`, see run.sh).
+which now pass and now fail wherever they run, and what counts then is that both sides show the same outcomes. Where the
+time of one hop more decides, the other side is that of a relay that looks at nothing. Only the standard library is used
+here; suites are the sources of packages from PyPI (`--suites`, see run.sh).
 """
 
 import argparse
@@ -21,6 +22,7 @@ from pathlib import Path
 
 from harness import scenarios
 from harness.checks import Check, Tally
+from harness.hop import Hop
 from harness.postgres import Postgres, StartError, find_binaries
 from harness.proxy import Proxy, ProxyError
 
@@ -88,7 +90,8 @@ def selector(name):
 
 
 def settle(folder, name, direct, proxied):
-    """Runs a test again on both sides; says in words how they differ, if they do."""
+    """Runs a test again on both sides, and then through a relay that looks at nothing; says in words how they differ, if
+    they do."""
     expected, found = Counter(), Counter()
     for tries in range(1, TRIES_MAX + 1):
         expected[outcomes(folder, [selector(name)], direct).get(name)] += 1
@@ -97,7 +100,20 @@ def settle(folder, name, direct, proxied):
             if len(found) > 1:
                 print(f"by chance on both sides: {name}: {dict(found)}, directly {dict(expected)}", flush=True)
             return None
-    return f"{name}: {dict(found)}, directly {dict(expected)}"
+    return through_a_hop(folder, name, direct, found, expected)
+
+
+def through_a_hop(folder, name, direct, found, expected):
+    """Whether a bare relay shows the outcomes found; how they differ if it doesn't."""
+    hopped = Counter()
+    with Hop(direct) as hop:
+        for _ in range(TRIES_MAX):
+            hopped[outcomes(folder, [selector(name)], hop.port).get(name)] += 1
+            if set(found) <= set(expected) | set(hopped):
+                print(f"by one hop more: {name}: {dict(found)}, through a bare relay {dict(hopped)}, "
+                      f"directly {dict(expected)}", flush=True)
+                return None
+    return f"{name}: {dict(found)}, through a bare relay {dict(hopped)}, directly {dict(expected)}"
 
 
 def compare(suite, folder, direct, proxied, tally):

@@ -1,6 +1,6 @@
 //! CancelRequests reach the upstream as they are, on a connection of their own.
 
-use support::{FakePostgres, Peer, TestProxy, backend, frontend};
+use support::{FakePostgres, Nobody, Peer, TestProxy, backend, frontend};
 
 #[test]
 fn a_cancel_request_is_forwarded_verbatim_and_closes_after_the_upstream() {
@@ -28,8 +28,8 @@ fn a_cancel_request_is_forwarded_verbatim_and_closes_after_the_upstream() {
 
 #[test]
 fn a_cancel_request_that_cannot_be_delivered_closes() {
-    let address = FakePostgres::tcp().address().clone();
-    let proxy = TestProxy::to(&address);
+    let nobody = Nobody::tcp();
+    let proxy = TestProxy::to(nobody.address());
     let mut canceller = Peer::connect(proxy.address());
     canceller.send(&frontend::cancel_request(&[0; 8]));
     assert!(canceller.rest().is_empty());

@@ -2,10 +2,9 @@
 
 use std::path::Path;
 
-use pgtally::Address;
 use pgtally_protocol::startup::{Packet, parse};
 use support::wire::{Frame, tags};
-use support::{FakePostgres, Peer, TestProxy, backend, frontend};
+use support::{FakePostgres, Nobody, Peer, TestProxy, backend, frontend};
 
 /// A session of `user` through `proxy` to `fake`: its client and its upstream.
 fn session_of(user: &str, proxy: &TestProxy, fake: &FakePostgres) -> (Peer, Peer) {
@@ -189,16 +188,12 @@ fn thresholds_can_be_reloaded() {
     assert!(config.contains("findings.duplicate_repeats"), "{config}");
 }
 
-/// An address at which nobody listens.
-fn nobody() -> Address {
-    FakePostgres::tcp().address().clone()
-}
-
 #[test]
 fn an_upstream_that_cannot_be_reached_is_passed_over() {
     let fake = FakePostgres::tcp();
-    let both = format!("{},{}", nobody(), fake.address());
-    let proxy = TestProxy::with(&nobody(), &[("relay.upstream", &both)]);
+    let nobody = Nobody::tcp();
+    let both = format!("{},{}", nobody.address(), fake.address());
+    let proxy = TestProxy::with(nobody.address(), &[("relay.upstream", &both)]);
     let _first = session_of("ann", &proxy, &fake);
     let _second = session_of("ann", &proxy, &fake);
     proxy.wait_for_metric("pgtally_upstream_up", 1.0);

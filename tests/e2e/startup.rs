@@ -1,7 +1,7 @@
 //! Before a session begins: encryption requests, packets of every shape, an upstream that is not there.
 
 use pgtally::Address;
-use support::{FakePostgres, Peer, TestProxy, backend, frontend, wire};
+use support::{FakePostgres, Nobody, Peer, TestProxy, backend, frontend, wire};
 
 const BLIND: &str = "pgtally_sessions_blind_total";
 
@@ -180,15 +180,14 @@ fn a_minor_version_that_nobody_knows_is_relayed_blind() {
 
 #[test]
 fn without_an_upstream_the_client_is_told_in_postgresqls_way() {
-    let address = FakePostgres::tcp().address().clone();
-    // That listener is closed again.
-    let proxy = TestProxy::to(&address);
+    let nobody = Nobody::tcp();
+    let proxy = TestProxy::to(nobody.address());
     let mut client = Peer::begin(proxy.address());
     let frame = client.frame();
     assert_eq!(frame.tag, b'E');
     assert_eq!(frame.field(b'S').as_deref(), Some("FATAL"));
     assert!(frame.field(b'C').is_some_and(|sqlstate| sqlstate.starts_with("08")), "{frame:?}");
-    let Address::Tcp(_, port) = address else { panic!("a TCP address") };
+    let Address::Tcp(_, port) = nobody.address() else { panic!("a TCP address") };
     let words = String::from_utf8_lossy(&frame.body).into_owned();
     assert!(!words.contains(&port.to_string()), "no internal address: {words}");
     assert!(client.rest().is_empty());

@@ -5,7 +5,7 @@ use std::io::Write;
 
 use pgtally_protocol::sasl;
 use support::wire::{Frame, Value, message};
-use support::{FakePostgres, Peer, TestProxy, backend, frontend};
+use support::{FakePostgres, Nobody, Peer, TestProxy, backend, frontend};
 use tempfile::TempPath;
 
 /// Verifier of RFC 7677's example, whose password is `pencil`.
@@ -255,7 +255,7 @@ fn asking(upstreams: &str) -> TestProxy {
         ("auth.auth_query", "SELECT verifier($1)"),
         ("auth.query_user", "pgtally"),
     ];
-    TestProxy::with(FakePostgres::tcp().address(), &settings)
+    TestProxy::with(Nobody::tcp().address(), &settings)
 }
 
 /// Rounds in the challenge of `user`, for whom the server has `verifier`.
@@ -274,8 +274,8 @@ fn rounds(proxy: &TestProxy, fake: &FakePostgres, user: &str, verifier: Option<&
 #[test]
 fn a_server_that_cannot_be_asked_for_verifiers_is_passed_over() {
     let fake = FakePostgres::tcp();
-    let nobody = FakePostgres::tcp().address().clone();
-    let proxy = asking(&format!("{nobody},{}", fake.address()));
+    let nobody = Nobody::tcp();
+    let proxy = asking(&format!("{},{}", nobody.address(), fake.address()));
     assert_eq!(rounds(&proxy, &fake, "ann", Some(VERIFIER)), "4096");
 }
 

@@ -22,10 +22,8 @@ impl FakePostgres {
     /// Listens on a free port of 127.0.0.1.
     #[must_use]
     pub fn tcp() -> Self {
-        let listener = Self::bind(Domain::IPV4, &Address::Tcp("127.0.0.1".into(), 0));
-        let address = listener.local_addr().expect("an address");
-        let port = address.as_socket_ipv4().expect("an IPv4 address").port();
-        Self { listener, address: Address::Tcp("127.0.0.1".into(), port) }
+        let listener = Self::bind(Domain::IPV4, &any_port());
+        Self { address: own_address(&listener), listener }
     }
 
     /// Listens on a Unix socket at `path`.
@@ -36,8 +34,7 @@ impl FakePostgres {
     }
 
     fn bind(domain: Domain, address: &Address) -> Socket {
-        let socket = Socket::new(domain, Type::STREAM, None).expect("a socket");
-        socket.bind(&socket_address(address).1).expect("binding");
+        let socket = bound(domain, address);
         socket.listen(128).expect("listening");
         socket.set_read_timeout(Some(DEADLINE)).expect("a timeout of accept");
         socket
@@ -95,4 +92,40 @@ pub fn answer_queries(
             upstream.send(&answer(&text));
         }
     })
+}
+
+/// A port of 127.0.0.1 at which nobody listens, nor will as long as this lives: what connects is refused.
+pub struct Nobody {
+    _socket: Socket,
+    address: Address,
+}
+
+impl Nobody {
+    /// Takes a port.
+    #[must_use]
+    pub fn tcp() -> Self {
+        let socket = bound(Domain::IPV4, &any_port());
+        Self { address: own_address(&socket), _socket: socket }
+    }
+
+    /// Where it does not listen.
+    #[must_use]
+    pub const fn address(&self) -> &Address {
+        &self.address
+    }
+}
+
+fn any_port() -> Address {
+    Address::Tcp("127.0.0.1".into(), 0)
+}
+
+fn bound(domain: Domain, address: &Address) -> Socket {
+    let socket = Socket::new(domain, Type::STREAM, None).expect("a socket");
+    socket.bind(&socket_address(address).1).expect("binding");
+    socket
+}
+
+fn own_address(socket: &Socket) -> Address {
+    let address = socket.local_addr().expect("an address");
+    Address::Tcp("127.0.0.1".into(), address.as_socket_ipv4().expect("an IPv4 address").port())
 }

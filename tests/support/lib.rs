@@ -28,7 +28,7 @@ mod tokens;
 use std::time::{Duration, Instant};
 
 pub use certificates::{Authority, Identity};
-pub use fake_postgres::FakePostgres;
+pub use fake_postgres::{FakePostgres, Nobody};
 pub use libpq::{Attempt, Libpq};
 pub use peer::Peer;
 pub use proxy::TestProxy;

@@ -188,14 +188,30 @@ impl Attributor {
         name
     }
 
+    /// The unit that goes on with an untagged statement sent now, outside a transaction.
+    pub(crate) fn ongoing_unit(&self, sent: Moment) -> Option<&Rc<RequestName>> {
+        let is_named = self.in_transaction || self.last_tagged.is_some() || self.set_request().is_some();
+        // A transaction turns out to be only a part of its unit.
+        let goes_on = |unit: &&Rc<RequestName>| {
+            let gap = self.last_end.map_or(0, |end| sent.since(end));
+            unit.attribution != Attribution::Transaction && !self.is_over(unit, gap)
+        };
+        self.unit.as_ref().filter(|_| !is_named).filter(goes_on)
+    }
+
+    /// Whether a gap of so many nanoseconds outside a transaction ends the unit.
+    fn is_over(&self, unit: &RequestName, gap: u64) -> bool {
+        let factor = if unit.attribution == Attribution::Marker { MARKED_GAP_FACTOR } else { 1 };
+        gap >= self.unit_gap_ns().saturating_mul(factor)
+    }
+
     /// Ends the unit when nothing ran for the idle gap outside a transaction. Returns the gap in nanoseconds.
     fn note_gap(&mut self, sent: Moment) -> u64 {
         let gap = self.last_end.map_or(0, |end| sent.since(end));
         if let Some(unit) = &self.unit
             && !self.in_transaction
         {
-            let factor = if unit.attribution == Attribution::Marker { MARKED_GAP_FACTOR } else { 1 };
-            if gap >= self.unit_gap_ns().saturating_mul(factor) {
+            if self.is_over(unit, gap) {
                 self.begin_unit(Attribution::Idle);
             } else {
                 self.note_inner_gap(gap);

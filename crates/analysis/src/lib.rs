@@ -18,6 +18,7 @@ mod catalog;
 mod columns;
 mod counters;
 mod definition;
+mod exchange;
 mod execution;
 mod finding;
 mod fix;

@@ -5,6 +5,8 @@ pub const RECORDS_MAX: usize = 2_000;
 /// Statements recorded of a unit of the level `session` while its worker is busy. Nothing tells its requests apart, so
 /// more of them prove no more; the rest is counted.
 pub const BUSY_RECORDS_MAX: usize = 200;
+/// Bytes of a client's chunk that waits for its answer to be looked at with it.
+pub const DEFERRED_BYTES_MAX: usize = 1024;
 /// Statements of sessions in turns within [`BUSY_WINDOW_NS`] that make a worker busy: 5,000 a second. A session alone
 /// never does: there is nothing to spare it for.
 pub const BUSY_STATEMENTS: u32 = 500;

@@ -6,20 +6,23 @@
 //!
 //! Read next: `recording.rs` (what is recorded), `attribution.rs` (which request), `texts.rs` (which shape).
 
+use std::rc::Rc;
 use std::sync::Arc;
 
-use pgtally_fingerprint::name_hash;
+use pgtally_fingerprint::{Command, name_hash};
 use pgtally_protocol::frontend::{self, Bind, Parse, Target, Text};
 use pgtally_protocol::startup::Startup;
 use pgtally_protocol::{Conversation, Desync, Frame, FrameReader, NameHash, TransactionStatus, backend};
 
 use crate::attribution::Attributor;
 use crate::counters::Dropped;
+use crate::exchange::{Asked, Deferred, answered_rows, asked};
 use crate::execution::{Execution, Mark, Observed, PreparedEntry};
 use crate::limits::{CROWDED_PENDING, NAME_BYTES_MAX, PART_AGE_NS, PART_IDLE_NS};
 use crate::part::{PartRecorder, cut};
 use crate::record::{Moment, Origin, RequestPart};
 use crate::recording::{EVERY_STATEMENT, Recording};
+use crate::texts::{Statement, WorkerShape};
 use crate::worker::Worker;
 
 /// Observer of one session.
@@ -29,6 +32,7 @@ pub struct SessionObserver {
     backend_frames: FrameReader,
     conversation: Conversation<Observed>,
     recording: Recording,
+    deferred: Deferred,
 }
 
 impl SessionObserver {
@@ -53,6 +57,7 @@ impl SessionObserver {
             backend_frames: FrameReader::new(backend::body_limit),
             conversation: Conversation::new(),
             recording: Recording::new(session, origin, attributor, worker),
+            deferred: Deferred::default(),
         }
     }
 
@@ -66,18 +71,93 @@ impl SessionObserver {
     ///
     /// # Errors
     /// The reason why this session can no longer be observed.
-    pub fn frontend(&mut self, mut chunk: &[u8], now: Moment, worker: &mut Worker) -> Result<(), Desync> {
+    pub fn frontend(&mut self, chunk: &[u8], now: Moment, worker: &mut Worker) -> Result<(), Desync> {
+        if self.can_wait(chunk, now, worker) {
+            self.deferred.hold(chunk, now);
+            return Ok(());
+        }
+        self.catch_up(worker)?;
+        self.client_sent(chunk, now, worker)
+    }
+
+    fn client_sent(&mut self, mut chunk: &[u8], now: Moment, worker: &mut Worker) -> Result<(), Desync> {
         while let Some(frame) = self.frontend_frames.next(&mut chunk)? {
             sent(&mut self.conversation, &self.recording, &frame, now, worker)?;
         }
         Ok(())
     }
 
+    /// Whether it is enough to look at a client's chunk once its answer has come: most likely only to count it.
+    fn can_wait(&self, chunk: &[u8], now: Moment, worker: &Worker) -> bool {
+        self.deferred.has_room(chunk)
+            && self.recording.only_counts(now, worker)
+            && self.conversation.is_at_rest()
+            && self.frontend_frames.is_between_frames()
+            && self.backend_frames.is_between_frames()
+    }
+
+    /// Looks at the chunk that has waited for nothing.
+    fn catch_up(&mut self, worker: &mut Worker) -> Result<(), Desync> {
+        if !self.deferred.is_waiting() {
+            return Ok(());
+        }
+        let mut deferred = std::mem::take(&mut self.deferred);
+        let sent = self.client_sent(deferred.chunk(), deferred.sent, worker);
+        deferred.clear();
+        self.deferred = deferred;
+        sent
+    }
+
+    /// Counts the statement of the chunk that waits, where `answer` is all that the server says of it, and where
+    /// nothing else has to be known of it. Returns whether that is so.
+    fn count_exchange(&mut self, answer: &[u8], now: Moment, worker: &mut Worker) -> bool {
+        // Its part may have been handed over while the server was at it.
+        if !self.recording.takes_no_more(worker) {
+            return false;
+        }
+        let Some(rows) = answered_rows(answer) else { return false };
+        let Some((shape, command)) = self.known_statement(worker) else { return false };
+        self.recording.count_exchange((&shape, command), rows, self.deferred.sent, now, worker);
+        self.deferred.clear();
+        true
+    }
+
+    /// The statement that the chunk that waits has run, where it is a plain one that has been met before.
+    fn known_statement(&mut self, worker: &mut Worker) -> Option<(Rc<WorkerShape>, Command)> {
+        let Recording { dialect, database, .. } = self.recording;
+        let plain = |statement: &Statement| {
+            statement.is_plain().then(|| (Rc::clone(&statement.shape), statement.command))
+        };
+        match asked(self.deferred.chunk())? {
+            Asked::Query(text) => worker.texts.known_query(text, dialect).and_then(plain),
+            Asked::Portal { parse, statement } => {
+                let prepared = self.conversation.statement(NameHash::of(statement))?;
+                let text = match parse {
+                    Some(parse) => worker.texts.known_prepared(&parse, dialect, database)?,
+                    None => &prepared.text,
+                };
+                let known = text.text.untagged_statement().and_then(plain)?;
+                if parse.is_some() {
+                    prepared.text = Rc::clone(text);
+                }
+                Some(known)
+            }
+        }
+    }
+
     /// Looks at bytes that were forwarded to the client at `now`.
     ///
     /// # Errors
     /// As for [`SessionObserver::frontend`].
-    pub fn backend(&mut self, mut chunk: &[u8], now: Moment, worker: &mut Worker) -> Result<(), Desync> {
+    pub fn backend(&mut self, chunk: &[u8], now: Moment, worker: &mut Worker) -> Result<(), Desync> {
+        if self.deferred.is_waiting() && self.count_exchange(chunk, now, worker) {
+            return Ok(());
+        }
+        self.catch_up(worker)?;
+        self.server_sent(chunk, now, worker)
+    }
+
+    fn server_sent(&mut self, mut chunk: &[u8], now: Moment, worker: &mut Worker) -> Result<(), Desync> {
         let mut is_ready = false;
         while let Some(frame) = self.backend_frames.next(&mut chunk)? {
             if frame.tag == backend::PARAMETER_STATUS {
@@ -132,7 +212,7 @@ impl SessionObserver {
         }
         let Some(recorder) = self.recording.recorder() else { return };
         let part = recorder.part();
-        let is_idle = now.since(part.ended) >= PART_IDLE_NS && !self.conversation.is_running();
+        let is_idle = now.since(part.ended) >= PART_IDLE_NS && !self.is_running();
         let is_old = now.since(part.started) >= PART_AGE_NS;
         if is_idle {
             // The transaction may go on idling for long: what is known by now is worth telling.
@@ -140,6 +220,7 @@ impl SessionObserver {
         }
         if is_idle || is_old {
             self.recording.hand_over(worker);
+            self.deferred.shrink();
         }
     }
 
@@ -175,7 +256,7 @@ impl SessionObserver {
     /// Whether a statement is running.
     #[must_use]
     pub const fn is_running(&self) -> bool {
-        self.conversation.is_running()
+        self.conversation.is_running() || self.deferred.is_waiting()
     }
 }
 

@@ -3,6 +3,7 @@
 //! A statement *begins* with the first message of its answer (that is when its request is decided, in the order
 //! the server runs statements) and *ends* with its completion.
 
+mod exchange;
 mod pauses;
 mod records;
 mod rows;
@@ -241,10 +242,14 @@ impl Recording {
         if execution.run.is_begun {
             return false;
         }
-        let sent = self.attributor.last_end().map_or(mark.sent, |end| mark.sent.max(end));
-        execution.run.begin(sent, now);
+        execution.run.begin(self.begins_at(mark.sent), now);
         self.is_within_statement = true;
         true
+    }
+
+    /// When the server could begin what was sent then.
+    fn begins_at(&self, sent: Moment) -> Moment {
+        self.attributor.last_end().map_or(sent, |end| sent.max(end))
     }
 
     fn completed(
@@ -333,15 +338,9 @@ impl Recording {
         if statement.is_none() {
             worker.counters.count_dropped(Dropped::Statements, 1);
         }
-        let kind = statement.map_or(Kind::Other, |statement| statement.command.kind());
-        self.last_fingerprint = statement.map(|statement| statement.shape.fingerprint).unwrap_or_default();
-        let transaction = self.attributor.transaction();
-        if is_row_write(statement.map_or(Command::Other, |it| it.command)) {
-            self.written_transaction = transaction;
-        }
-        let is_busy = worker.load.is_busy(self.session, now);
-        let recorder = self.recorder.as_deref_mut();
-        let has_room = recorder.is_some_and(|it| it.count(duration_ns, now, is_busy, &mut worker.counters));
+        let command = statement.map_or(Command::Other, |statement| statement.command);
+        let fingerprint = statement.map(|statement| statement.shape.fingerprint).unwrap_or_default();
+        let has_room = self.count_in_part(fingerprint, command, duration_ns, now, worker);
         let mut place = None;
         if has_room || worker.tap.is_some() {
             let record = self.record_of(execution, mark, rows, error, now);
@@ -355,7 +354,7 @@ impl Recording {
         if let Some(recorder) = self.recorder.as_deref_mut()
             && error.is_some_and(|error| RETRIED.contains(&error))
         {
-            recorder.note_retry(transaction);
+            recorder.note_retry(self.attributor.transaction());
         }
         if let Some(statement) = statement {
             self.remember_cursor(statement, place);
@@ -364,14 +363,47 @@ impl Recording {
             {
                 worker.counters.count_dropped(Dropped::Statements, 1);
             }
-            worker.texts.count(&statement.shape, duration_ns, rows, error.is_some());
+        }
+        let shape = statement.map(|statement| &statement.shape);
+        self.count_in_totals(shape, command.kind(), (duration_ns, rows), error.is_some(), worker);
+        self.change_setting(execution, error.is_some());
+        self.ended(now);
+        execution.run.place = place;
+    }
+
+    /// Counts a statement in the part being recorded. Returns whether that has room for a record of it.
+    fn count_in_part(
+        &mut self,
+        fingerprint: Fingerprint,
+        command: Command,
+        duration_ns: u64,
+        now: Moment,
+        worker: &mut Worker,
+    ) -> bool {
+        self.last_fingerprint = fingerprint;
+        if is_row_write(command) {
+            self.written_transaction = self.attributor.transaction();
+        }
+        let is_busy = worker.load.is_busy(self.session, now);
+        let recorder = self.recorder.as_deref_mut();
+        recorder.is_some_and(|it| it.count(duration_ns, now, is_busy, &mut worker.counters))
+    }
+
+    /// Counts a statement of this duration and so many rows for its shape, its database and its worker.
+    fn count_in_totals(
+        &self,
+        shape: Option<&Rc<WorkerShape>>,
+        kind: Kind,
+        (duration_ns, rows): (u64, u64),
+        is_error: bool,
+        worker: &mut Worker,
+    ) {
+        if let Some(shape) = shape {
+            worker.texts.count(shape, duration_ns, rows, is_error);
         }
         worker.has_counts = true;
         worker.counters.count_query(self.database, kind, duration_ns);
         worker.counters.rows += rows;
-        self.change_setting(execution, error.is_some());
-        self.ended(now);
-        execution.run.place = place;
     }
 
     fn ended(&mut self, now: Moment) {

@@ -49,6 +49,14 @@ impl Templates {
         Some((statement, parameters))
     }
 
+    /// The statement that `text` holds, with values of no use.
+    pub(crate) fn statement(&mut self, text: &[u8]) -> Option<&Statement> {
+        let bucket = self.buckets.get_mut(bucket_of(text))?;
+        let index = bucket.known.iter().position(|known| known.template.matches(text))?;
+        bucket.known.swap(0, index);
+        bucket.known.first().map(|known| &known.statement)
+    }
+
     /// Keeps a scanned text as a template, where it can be one.
     pub(crate) fn learn(&mut self, text: &[u8], scan: &Scan, dialect: Dialect, statement: &Statement) {
         let Some(bucket) = self.buckets.get_mut(bucket_of(text)) else { return };

@@ -15,7 +15,7 @@ use pgtally_fingerprint::{
     normalize, unquote,
 };
 use pgtally_protocol::Desync;
-use pgtally_protocol::frontend::{Bind, Text};
+use pgtally_protocol::frontend::{Bind, Parse, Text};
 use rustc_hash::{FxHashMap, FxHasher};
 
 use crate::columns::{BinaryColumns, ColumnPlan};
@@ -81,6 +81,13 @@ pub(crate) struct AnalysedText {
     pub(crate) tags: Option<Rc<TagSet>>,
     /// Of the first statement: only that of a prepared text has placeholders.
     placeholders: Vec<KeyPlaceholders>,
+}
+
+impl AnalysedText {
+    /// Its statement, where it has only one, and no tags.
+    pub(crate) fn untagged_statement(&self) -> Option<&Statement> {
+        self.first.as_ref().filter(|_| self.rest.is_none() && self.tags.is_none())
+    }
 }
 
 #[cfg(test)]
@@ -222,8 +229,7 @@ impl Texts {
         database: DatabaseIndex,
         tags: &mut TagSets,
     ) -> Rc<PreparedText> {
-        // What describing it tells, such as OIDs, holds in one database.
-        let hash = mix(hash_text(text, dialect, types), database.number());
+        let hash = prepared_hash(text, types, dialect, database);
         if let Some(Some(Memo::Prepared(known, prepared))) = self.memo.get(slot(hash))
             && *known == hash
         {
@@ -239,6 +245,35 @@ impl Texts {
             self.remember(hash, Memo::Prepared(hash, Rc::clone(&prepared)));
         }
         prepared
+    }
+
+    /// The one statement of a `Query` text that has been met before and carries no tags, with values of no use.
+    pub(crate) fn known_query(&mut self, text: Text<'_>, dialect: Dialect) -> Option<&Statement> {
+        if !dialect.has_standard_strings || text.is_cut {
+            return None;
+        }
+        let Self { templates, memo, .. } = self;
+        templates.statement(text.bytes).or_else(|| {
+            let hash = hash_text(text, dialect, &[]);
+            match memo.get(slot(hash))? {
+                Some(Memo::Query(known, analysed)) if *known == hash => analysed.untagged_statement(),
+                _ => None,
+            }
+        })
+    }
+
+    /// What a `Parse` defines that has been met before.
+    pub(crate) fn known_prepared(
+        &self,
+        parse: &Parse<'_>,
+        dialect: Dialect,
+        database: DatabaseIndex,
+    ) -> Option<&Rc<PreparedText>> {
+        let hash = prepared_hash(parse.text, parse.types, dialect, database);
+        match self.memo.get(slot(hash))? {
+            Some(Memo::Prepared(known, prepared)) if *known == hash => Some(prepared),
+            _ => None,
+        }
     }
 
     fn is_seen_again(&mut self, hash: u64) -> bool {
@@ -376,6 +411,11 @@ fn hash_text(text: Text<'_>, dialect: Dialect, types: &[u8]) -> u64 {
     hasher.finish()
 }
 
+/// What describing it tells, such as OIDs, holds in one database.
+fn prepared_hash(text: Text<'_>, types: &[u8], dialect: Dialect, database: DatabaseIndex) -> u64 {
+    mix(hash_text(text, dialect, types), database.number())
+}
+
 const fn slot(hash: u64) -> usize {
     (hash >> 20) as usize % TEXTS_MAX
 }
@@ -402,6 +442,12 @@ fn setting_value(value: &[u8]) -> Box<[u8]> {
 }
 
 impl Statement {
+    /// Whether nothing of it but its count has to be known: it changes no state of its session that is followed here.
+    pub(crate) fn is_plain(&self) -> bool {
+        let is_stateless = !matches!(self.command, Command::Declare | Command::Execute | Command::Prepare);
+        self.command.is_counted() && is_stateless && self.setting.is_none() && self.definition.is_none()
+    }
+
     /// The same statement of unknown values.
     pub(crate) fn without_values(&self) -> Self {
         Self { values: ParameterValues::default(), ..self.clone() }

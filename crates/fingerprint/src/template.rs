@@ -15,11 +15,11 @@ pub const TEMPLATE_BYTES_MAX: usize = 2 * 1024;
 #[derive(Debug)]
 pub struct Template {
     text: Box<[u8]>,
-    parameters: Box<[Parameter]>,
+    literals: Box<[(Parameter, Form)]>,
 }
 
 /// The two forms of literals whose end can be found without a lexer.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Form {
     /// Digits only.
     Digits,
@@ -37,44 +37,53 @@ impl Template {
             && dialect.has_standard_strings
             && text.len() <= TEMPLATE_BYTES_MAX
             && is_plain(statement);
+        if !is_plain || scan.parameters.is_empty() {
+            return None;
+        }
         let mut last_end = 0;
-        let mut is_literal = |parameter: &Parameter| {
+        let literal = |parameter: &Parameter| {
             let (start, end) = (parameter.token.0 as usize, parameter.token.1 as usize);
             let is_next = parameter.elements == 1 && start < end && last_end <= start;
             last_end = end;
-            is_next && form(text, start, end).is_some()
+            let form = form(text, start, end).filter(|_| is_next)?;
+            Some((Parameter { token: parameter.token, ..Parameter::literal(parameter.role, 0) }, form))
         };
-        let parameters = &scan.parameters;
-        if is_plain && !parameters.is_empty() && parameters.iter().all(&mut is_literal) {
-            let mut text: Box<[u8]> = text.into();
-            parameters.iter().for_each(|parameter| blank(&mut text, parameter.token));
-            let parameters =
-                parameters.iter().map(|it| Parameter { token: it.token, ..Parameter::literal(it.role, 0) });
-            Some(Self { text, parameters: parameters.collect() })
-        } else {
-            None
-        }
+        let literals = scan.parameters.iter().map(literal).collect::<Option<Box<[_]>>>()?;
+        let mut text: Box<[u8]> = text.into();
+        literals.iter().for_each(|(parameter, _)| blank(&mut text, parameter.token));
+        Some(Self { text, literals })
     }
 
     /// Whether `text` is the template with other literals; if so, `parameters` are those that scanning would list.
     #[must_use]
     pub fn read(&self, text: &[u8], parameters: &mut Vec<Parameter>) -> bool {
         parameters.clear();
+        self.walk(text, |known, at, token| {
+            parameters.push(Parameter::literal(known.role, value::literal(token)).at(at, at + token.len()));
+        })
+    }
+
+    /// Whether `text` is the template with other literals.
+    #[must_use]
+    pub fn matches(&self, text: &[u8]) -> bool {
+        self.walk(text, |_, _, _| {})
+    }
+
+    /// Hands each literal of `text`, with its parameter in the template and where it stands, to `each`, as long as the
+    /// text is the template. Whether all of it was.
+    fn walk<'t>(&self, text: &'t [u8], mut each: impl FnMut(&Parameter, usize, &'t [u8])) -> bool {
         // Positions in the template and in the text.
         let (mut known_at, mut at) = (0, 0);
-        for parameter in &self.parameters {
+        for (parameter, form) in &self.literals {
             let (start, end) = (parameter.token.0 as usize, parameter.token.1 as usize);
             let Some(gap) = self.text.get(known_at..start) else { return false };
             if text.get(at..at + gap.len()) != Some(gap) {
                 return false;
             }
             at += gap.len();
-            let Some(length) = form(&self.text, start, end).and_then(|form| literal_length(text, at, form))
-            else {
-                return false;
-            };
+            let Some(length) = literal_length(text, at, *form) else { return false };
             let token = text.get(at..at + length).unwrap_or_default();
-            parameters.push(Parameter::literal(parameter.role, value::literal(token)).at(at, at + length));
+            each(parameter, at, token);
             at += length;
             known_at = end;
         }
@@ -195,7 +204,7 @@ mod tests {
         let text = b"SELECT a FROM t WHERE b = 'secret' AND c = 1234";
         let template = Template::of(text, &scanned(text), Dialect::default()).unwrap();
         assert_eq!(&*template.text, b"SELECT a FROM t WHERE b = '000000' AND c = 0000");
-        assert!(template.parameters.iter().all(|parameter| parameter.list_hash == 0));
+        assert!(template.literals.iter().all(|(parameter, _)| parameter.list_hash == 0));
     }
 
     proptest! {

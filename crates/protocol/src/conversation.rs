@@ -191,6 +191,12 @@ impl<A: Attachments> Conversation<A> {
         self.running > 0
     }
 
+    /// Whether nothing is unanswered, outside a transaction block.
+    #[must_use]
+    pub fn is_at_rest(&self) -> bool {
+        self.pending.is_empty() && !self.is_skipping && self.status == TransactionStatus::Idle
+    }
+
     /// Messages that wait for an answer.
     #[must_use]
     pub fn pending(&self) -> usize {

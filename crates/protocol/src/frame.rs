@@ -22,7 +22,16 @@ pub struct Frame<'a> {
     pub body: &'a [u8],
 }
 
-impl Frame<'_> {
+impl<'a> Frame<'a> {
+    /// The frame that stands whole at the beginning of `chunk`, which is advanced behind it; `None` where none does.
+    pub fn take_whole(chunk: &mut &'a [u8]) -> Option<Self> {
+        let (header, rest) = chunk.split_first_chunk::<HEADER_BYTES>()?;
+        let (tag, length) = decode(*header).ok()?;
+        let (body, rest) = rest.split_at_checked(length as usize)?;
+        *chunk = rest;
+        Some(Self { tag, length, body })
+    }
+
     /// Whether `body` holds the whole body.
     #[must_use]
     pub fn is_whole(&self) -> bool {

@@ -59,6 +59,7 @@ impl<'a> Text<'a> {
 ///
 /// # Errors
 /// [`Desync::MalformedBody`] when the body does not hold a terminated string.
+#[inline]
 pub fn query<'a>(frame: &Frame<'a>) -> Result<Text<'a>, Desync> {
     Text::read(&mut Fields::new(frame.body), frame.is_whole())
 }
@@ -79,6 +80,7 @@ impl<'a> Parse<'a> {
     ///
     /// # Errors
     /// [`Desync::MalformedBody`] when its fields do not fit.
+    #[inline]
     pub fn read(frame: &Frame<'a>) -> Result<Self, Desync> {
         let mut fields = Fields::new(frame.body);
         let name = fields.string()?;
@@ -161,6 +163,15 @@ pub struct Bind<'a> {
 }
 
 impl<'a> Bind<'a> {
+    /// Names of the portal and of the prepared statement.
+    ///
+    /// # Errors
+    /// [`Desync::MalformedBody`] when they are not there.
+    pub fn names(frame: &Frame<'a>) -> Result<(&'a [u8], &'a [u8]), Desync> {
+        let mut fields = Fields::new(frame.body);
+        Ok((fields.string()?, fields.string()?))
+    }
+
     /// Reads the body of a `Bind`. A cut body is accepted as far as it goes.
     ///
     /// # Errors
@@ -230,6 +241,7 @@ pub fn target<'a>(frame: &Frame<'a>) -> Result<Option<Target<'a>>, Desync> {
 ///
 /// # Errors
 /// [`Desync::MalformedBody`] when the body does not hold a terminated name.
+#[inline]
 pub fn execute<'a>(frame: &Frame<'a>) -> Result<&'a [u8], Desync> {
     Fields::new(frame.body).string()
 }

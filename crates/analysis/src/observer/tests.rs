@@ -1,4 +1,5 @@
 mod definitions;
+mod exchanges;
 
 use pgtally_fingerprint::value;
 use pgtally_protocol::startup::{self, Packet};
