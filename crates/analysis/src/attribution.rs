@@ -181,11 +181,16 @@ impl Attributor {
         if is_tagged && self.in_transaction {
             self.transaction_request = Some(Rc::clone(&name));
         }
+        self.note_run();
+        name
+    }
+
+    /// A counted statement runs.
+    fn note_run(&mut self) {
         self.has_run = true;
         self.is_inheritance_over = false;
         self.has_run_outside |= !self.in_transaction;
         self.is_ping_transaction = false;
-        name
     }
 
     /// The unit that goes on with an untagged statement sent now, outside a transaction.
@@ -197,6 +202,12 @@ impl Attributor {
             unit.attribution != Attribution::Transaction && !self.is_over(unit, gap)
         };
         self.unit.as_ref().filter(|_| !is_named).filter(goes_on)
+    }
+
+    /// [`Attributor::attribute`] for a statement with which [`Attributor::ongoing_unit`] goes on.
+    pub(crate) fn go_on(&mut self, sent: Moment) {
+        self.note_inner_gap(self.last_end.map_or(0, |end| sent.since(end)));
+        self.note_run();
     }
 
     /// Whether a gap of so many nanoseconds outside a transaction ends the unit.

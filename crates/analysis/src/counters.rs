@@ -12,6 +12,18 @@ pub const DURATION_BUCKETS: [f64; 16] = [
     0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
 ];
 
+/// [`DURATION_BUCKETS`] in nanoseconds.
+const BUCKETS_NS: [u64; DURATION_BUCKETS.len()] = {
+    let mut bounds = [0; DURATION_BUCKETS.len()];
+    let mut at = 0;
+    while at < bounds.len() {
+        // Whole microseconds, all of them.
+        bounds[at] = (DURATION_BUCKETS[at] * 1e6 + 0.5) as u64 * 1_000;
+        at += 1;
+    }
+    bounds
+};
+
 /// Why something could not be observed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dropped {
@@ -59,8 +71,7 @@ pub struct Durations {
 
 impl Durations {
     fn observe(&mut self, duration_ns: u64) {
-        let seconds = duration_ns as f64 / 1e9;
-        let bucket = DURATION_BUCKETS.iter().take_while(|bound| seconds > **bound).count();
+        let bucket = BUCKETS_NS.iter().take_while(|bound| duration_ns > **bound).count();
         if let Some(count) = self.buckets.get_mut(bucket) {
             *count += 1;
         }

@@ -67,7 +67,9 @@ pub(crate) enum Asked<'a> {
 pub(crate) fn asked(mut chunk: &[u8]) -> Option<Asked<'_>> {
     let first = Frame::take_whole(&mut chunk)?;
     if first.tag == frontend::QUERY {
-        return frontend::query(&first).ok().filter(|_| chunk.is_empty()).map(Asked::Query);
+        // A zero within it is an error, of which its answer tells.
+        let bytes = first.body.strip_suffix(&[0]).filter(|_| chunk.is_empty())?;
+        return Some(Asked::Query(Text { bytes, is_cut: false }));
     }
     let (parse, bind) = match first.tag {
         frontend::PARSE => (Some(Parse::read(&first).ok()?), Frame::take_whole(&mut chunk)?),

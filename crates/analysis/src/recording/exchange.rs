@@ -5,7 +5,7 @@ use std::rc::Rc;
 use pgtally_fingerprint::Command;
 
 use super::Recording;
-use crate::attribution::{Arrival, RequestName};
+use crate::attribution::RequestName;
 use crate::record::Moment;
 use crate::texts::WorkerShape;
 use crate::worker::Worker;
@@ -33,7 +33,7 @@ impl Recording {
         worker: &mut Worker,
     ) {
         let begun = self.begins_at(sent);
-        self.attributor.attribute(Arrival { command, tags: None, has_fresh_tags: false, sent });
+        self.attributor.go_on(sent);
         let duration_ns = now.since(begun);
         self.count_in_part(shape.fingerprint, command, duration_ns, now, worker);
         self.count_in_totals(Some(shape), command.kind(), (duration_ns, rows), false, worker);
