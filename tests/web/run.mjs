@@ -124,6 +124,28 @@ await check("from a finding to the guilty statement, its parent and its fix by c
   await page.context().close();
 });
 
+await check("what is no longer kept says so, and where to go on; what has no statement links to none", async () => {
+  const page = await open();
+  const gone = {
+    "/findings/0000000000000000": ["no such finding", "/"],
+    "/requests/trace%3Agone": ["only the latest 1,000 are remembered", "/requests"],
+    "/statements/0000000000000000": ["no longer kept", "/statements"],
+  };
+  for (const [path, [words, way]] of Object.entries(gone)) {
+    assert.equal((await go(page, path)).status(), 404, path);
+    assert.ok((await page.innerText("[role=alert]")).includes(words), path);
+    await page.click("main a");
+    await page.waitForURL(demo.admin + way);
+  }
+  const chatty = (await api("findings?filter=kind:chatty_request")).findings[0];
+  await go(page, `/findings/${chatty.id}`);
+  assert.equal(await page.locator("a", { hasText: "Show the statement" }).count(), 0);
+  assert.ok(!(await page.innerText("main")).includes("no longer kept"));
+  await go(page, "/?filter=kind:chatty_request");
+  assert.ok((await page.innerText("tbody")).includes("the whole request"));
+  await page.context().close();
+});
+
 await check("keys: filter, rows, help, pages", async () => {
   const page = await open();
   await go(page, "/statements");

@@ -1,16 +1,20 @@
 // Drives `pgtally top` in a real terminal, by tmux: keys in, screens out.
 
-import { execFileSync } from "node:child_process";
+import { execFileSync, spawn } from "node:child_process";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import assert from "node:assert/strict";
 
 import { check, until } from "./check.mjs";
+import { startServing } from "./programs.mjs";
 
 let screens = 0;
 
 /** A terminal with `top` in it. */
 export class Screen {
-  constructor(pgtally, admin, width, height) {
-    const command = `${pgtally} top --url ${admin}; echo ended with $?; sleep 60`;
+  constructor(pgtally, admin, width, height, environment = "") {
+    const command = `${environment} ${pgtally} top --url ${admin}; echo ended with $?; sleep 60`;
     // A server that is just ending takes no new session.
     screens += 1;
     this.socket = `pgtally-test-${process.pid}-${screens}`;
@@ -63,9 +67,15 @@ export async function testTerminal(pgtally, demo) {
       await screen.shows(/N\+1.*×/);
       screen.press("?");
       await screen.shows(/all that is known of a row/);
-      screen.press("x");
       screen.resize(20, 5);
+      await screen.shows(/^1-5 Tab/);
+      screen.press("j", "j");
+      await screen.shows(/^j k/);
+      screen.press("x");
       await screen.shows(/^ 1 findings/);
+      screen.press("2");
+      await screen.shows(/^ 2 routes/);
+      screen.press("1");
       await screen.shows(/WHAT[^]*(N\+1|slow|chatty)/);
       screen.resize(200, 50);
       await screen.shows(/q quit/);
@@ -90,7 +100,8 @@ export async function testTerminal(pgtally, demo) {
       await until("only the loop", async () => {
         await visit();
         const lines = screen.text().split("\n").filter((line) => line.includes("GET /work-items"));
-        return lines.length > 0 && lines.every((line) => /×\d+ N\+1/.test(line));
+        // The first of a loop has no number yet.
+        return lines.length > 0 && lines.every((line) => / N\+1 +(slow +)?GET/.test(line));
       });
       screen.press("p");
       await screen.shows(/paused/);
@@ -104,6 +115,92 @@ export async function testTerminal(pgtally, demo) {
     } finally {
       screen.close();
     }
+  });
+
+  await check("top: EXPLAIN, EXPLAIN ANALYZE, editing before, and nothing written without being asked", async () => {
+    const folder = mkdtempSync(join(tmpdir(), "pgtally-editor-"));
+    const editor = join(folder, "editor");
+    // Stands in for a person: $1 becomes a number, everything else a text of its own.
+    writeFileSync(editor, "#!/bin/sh\nsed -i -e 's/[$]1/1/' -e \"s/[$]\\([2-9]\\)/'edited \\1'/g\" \"$1\"\n", { mode: 0o755 });
+    const url = `postgres://postgres@127.0.0.1:${demo.postgres}/postgres`;
+    const screen = new Screen(pgtally, demo.admin, 140, 30, `DATABASE_URL=${url} VISUAL= EDITOR=${editor}`);
+    const look = async (filter) => {
+      screen.press("f");
+      screen.press("C-u", ...Array.from({ length: 60 }, () => "BSpace"));
+      screen.press("-l", filter);
+      screen.press("Enter");
+    };
+    try {
+      await screen.shows(/N\+1.*×\d+/);
+      await look('"SELECT name FROM authors"');
+      await screen.shows(/^1 rows/m);
+      screen.press("x");
+      await screen.shows(/EXPLAIN, for any values/);
+      await screen.shows(/on authors.*cost=[^]*id = \$1/);
+      screen.press("X");
+      await screen.shows(/its values are not known/);
+      screen.press("E");
+      await screen.shows(/EXPLAIN ANALYZE, rolled back\nSELECT name FROM authors WHERE id = 1[^]*actual time=/);
+      screen.press("q");
+      await look('"INSERT INTO contacts"');
+      await screen.shows(/^1 rows/m);
+      screen.press("Enter");
+      await screen.shows(/statement: INSERT/);
+      screen.press("E");
+      await screen.shows(/It writes, or locks rows, and was not executed/);
+      screen.press("y");
+      await screen.shows(/Insert on contacts.*actual time=/);
+      screen.press("q", "3");
+      await screen.shows(/SHARE/);
+      // Copies go to the terminal's clipboard, which tmux shows as a buffer of its own.
+      screen.tmux("set-option", "-g", "set-clipboard", "on");
+      screen.press("C");
+      await screen.shows(/copied for psql; its values are not kept/);
+      await until("the clipboard", () => {
+        try { return screen.tmux("show-buffer").includes("EXECUTE it('value 1'"); } catch { return false; }
+      });
+      screen.press("q");
+      await screen.shows(/ended with 0/);
+    } finally {
+      screen.close();
+      rmSync(folder, { recursive: true });
+    }
+    const rows = execFileSync("psql", [url, "-Atc", "SELECT count(*) FROM contacts WHERE 'edited 2' IN (email, name)"]);
+    assert.equal(String(rows).trim(), "0");
+  });
+
+  await check("top: EXPLAIN without a database says what to do, and one that cannot be reached why", async () => {
+    for (const [environment, words] of [
+      ["env -u DATABASE_URL -u PGHOST -u PGPORT", /start with DATABASE_URL set, or with --database-url/],
+      ["DATABASE_URL=mysql://x/y", /this is no URL of PostgreSQL/],
+      ["DATABASE_URL=postgres://ann@127.0.0.1:1/x", /cannot connect to 127\.0\.0\.1:1.*refused/s],
+    ]) {
+      const screen = new Screen(pgtally, demo.admin, 140, 12, environment);
+      try {
+        await screen.shows(/N\+1.*×\d+/);
+        screen.press("x");
+        await screen.shows(words);
+      } finally {
+        screen.close();
+      }
+    }
+  });
+
+  await check("tap: says that its pgtally has stopped, and fails", async () => {
+    const serving = await startServing(pgtally, demo.postgres, {});
+    const tap = spawn(pgtally, ["tap", "--url", serving.admin], { stdio: ["ignore", "pipe", "pipe"] });
+    let [out, words] = ["", ""];
+    tap.stdout.on("data", (chunk) => { out += chunk; });
+    tap.stderr.on("data", (chunk) => { words += chunk; });
+    const ended = new Promise((resolve) => { tap.on("exit", (code) => resolve(code)); });
+    const url = `postgres://postgres@127.0.0.1:${serving.proxy}/postgres`;
+    await until("it listens", () => {
+      execFileSync("psql", [url, "-qAtc", "SELECT count(*) FROM pg_class"]);
+      return out.includes("pg_class");
+    });
+    await serving.program.stop();
+    assert.equal(await ended, 1, words);
+    assert.match(words, /^pgtally tap: the stream has ended: pgtally at http\S+ has stopped, or the way there is broken/);
   });
 
   await check("top: says that nobody answers", async () => {

@@ -114,7 +114,7 @@
       const marks = [it.n_plus_one ? "N+1" : "", it.slow ? "slow" : "", it.error ? `error ${it.error}` : ""];
       if (it.repeat > 1) marks.unshift(`×${it.repeat}`);
       cell(row, marks.filter(Boolean).join(" "));
-      const route = cell(row, "");
+      const route = cell(row, "", "route");
       if (it.request) {
         const link = document.createElement("a");
         link.href = `/requests/${encodeURIComponent(it.request)}`;

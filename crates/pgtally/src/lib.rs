@@ -26,6 +26,7 @@ mod control;
 mod demo;
 mod doctor;
 mod durations;
+mod explain;
 mod filter;
 mod half_open;
 mod handover;

@@ -79,8 +79,15 @@ fn cost(finding: &FindingView) -> String {
 
 /// The statement in short; what concerns no statement alone has none.
 fn statement(finding: &FindingView) -> String {
-    let is_whole = matches!(finding.kind, "chatty_request" | "query_count_regression");
-    if is_whole { "the whole request".into() } else { summary(finding.statement.as_deref()) }
+    if is_of_request(finding.kind) { OF_REQUEST.into() } else { summary(finding.statement.as_deref()) }
+}
+
+/// In the place of a statement, where a finding is about all of a request.
+pub(crate) const OF_REQUEST: &str = "the whole request";
+
+/// Whether a kind of finding is about no statement alone.
+pub(crate) fn is_of_request(kind: &str) -> bool {
+    matches!(kind, "chatty_request" | "query_count_regression")
 }
 
 /// Verb and first table of a statement: `SELECT customers`.

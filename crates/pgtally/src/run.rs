@@ -9,7 +9,7 @@
 mod bypass;
 mod child;
 mod passwords;
-mod target;
+pub(crate) mod target;
 
 use std::ffi::OsString;
 use std::path::PathBuf;

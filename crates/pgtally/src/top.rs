@@ -3,6 +3,7 @@
 //! [`Model`] is pure: keys and answers in, and what is to be done. `screen.rs` draws it, `rows.rs` makes rows of
 //! answers. Here are the terminal and the thread that asks, so that a slow answer never holds a key.
 
+mod editor;
 mod live;
 mod model;
 mod rows;
@@ -24,6 +25,7 @@ use serde_json::Value;
 use self::live::Follower;
 use self::model::{Action, Model, Query};
 use crate::client::{AdminArgs, Client};
+use crate::explain::{self, ExplainError, Question};
 use crate::filter::{Filter, HELP};
 use crate::logging::with_causes;
 
@@ -38,6 +40,10 @@ const EXIT_USAGE: u8 = 2;
 pub(crate) struct TopArgs {
     #[command(flatten)]
     admin: AdminArgs,
+    /// Where EXPLAIN is asked: a URL in the form of any framework, or libpq's variables; best by its variable, as
+    /// others on this machine see command lines
+    #[arg(long, value_name = "URL", env = "DATABASE_URL", hide_env_values = true)]
+    database_url: Option<String>,
     #[arg(help = format!("What to show: {HELP}"), value_name = "FILTER", allow_hyphen_values = true)]
     filter: Vec<String>,
 }
@@ -66,7 +72,8 @@ pub(crate) fn run(args: &TopArgs) -> ExitCode {
     thread::spawn(move || ask(&client, &questions, &replies));
     // Puts the terminal back in every case, a panic too.
     let shown = ratatui::try_init().and_then(|mut terminal| {
-        let shown = show(&mut terminal, &mut model, &asks, &answers, &follower);
+        let mut shell = Shell { asks, answers, follower, plans: Plans::new(args.database_url.clone()) };
+        let shown = shell.show(&mut terminal, &mut model);
         ratatui::try_restore()?;
         shown
     });
@@ -99,50 +106,105 @@ fn ask(client: &Client, questions: &Receiver<Query>, replies: &Sender<Answer>) {
     }
 }
 
-/// Draws whenever something has changed, until the user has seen enough.
-fn show(
-    terminal: &mut DefaultTerminal,
-    model: &mut Model,
-    asks: &Sender<Query>,
-    answers: &Receiver<Answer>,
-    follower: &Follower,
-) -> io::Result<()> {
-    let mut asked = None;
-    let mut is_stale = true;
-    loop {
-        let query = model.query();
-        if asked.as_ref() != Some(&query) {
-            asked = Some(query.clone());
-            match query.followed() {
-                Some(filter) if !query.is_paused => follower.follow(filter),
-                _ => drop(follower.stop()),
+/// Plans that were asked for, each by a thread of its own: a statement that runs holds no key.
+struct Plans {
+    database_url: Option<String>,
+    told: Sender<(u64, Result<String, ExplainError>)>,
+    news: Receiver<(u64, Result<String, ExplainError>)>,
+}
+
+impl Plans {
+    fn new(database_url: Option<String>) -> Self {
+        let (told, news) = channel();
+        Self { database_url, told, news }
+    }
+
+    fn ask(&self, number: u64, question: Question) {
+        let (url, told) = (self.database_url.clone(), self.told.clone());
+        thread::spawn(move || {
+            let _ = told.send((number, explain::ask(url.as_deref(), &question)));
+        });
+    }
+}
+
+/// What the model works with.
+struct Shell {
+    asks: Sender<Query>,
+    answers: Receiver<Answer>,
+    follower: Follower,
+    plans: Plans,
+}
+
+impl Shell {
+    /// Draws whenever something has changed, until the user has seen enough.
+    fn show(&mut self, terminal: &mut DefaultTerminal, model: &mut Model) -> io::Result<()> {
+        let mut asked = None;
+        let mut is_stale = true;
+        loop {
+            let query = model.query();
+            if asked.as_ref() != Some(&query) {
+                asked = Some(query.clone());
+                match query.followed() {
+                    Some(filter) if !query.is_paused => self.follower.follow(filter),
+                    _ => drop(self.follower.stop()),
+                }
+                let _ = self.asks.send(query);
             }
-            let _ = asks.send(query);
-        }
-        if std::mem::take(&mut is_stale) {
-            terminal.draw(|frame| screen::draw(frame, model))?;
-        }
-        if event::poll(POLL)? {
-            match event::read()? {
-                Event::Key(key) if key.kind != KeyEventKind::Release => match model.press(key) {
-                    Action::Quit => return Ok(()),
-                    Action::Copy(text) => copy(&text)?,
-                    Action::Export(text) => model.say(export(model.name(), &text)),
-                    Action::None => {}
-                },
-                _ => {}
+            if std::mem::take(&mut is_stale) {
+                terminal.draw(|frame| screen::draw(frame, model))?;
             }
-            is_stale = true;
+            if event::poll(POLL)? {
+                if let Event::Key(key) = event::read()?
+                    && key.kind != KeyEventKind::Release
+                {
+                    let action = model.press(key);
+                    if action == Action::Quit {
+                        return Ok(());
+                    }
+                    self.perform(action, terminal, model)?;
+                }
+                is_stale = true;
+            }
+            is_stale |= self.take_news(model);
         }
-        let news = follower.news();
+    }
+
+    fn perform(&self, action: Action, terminal: &mut DefaultTerminal, model: &mut Model) -> io::Result<()> {
+        match action {
+            Action::Copy(text) => copy(&text)?,
+            Action::Edit(question) => match editor::edit(terminal, &question.statement)? {
+                Ok(statement) => {
+                    // What was edited says its values itself.
+                    let values = question.values.filter(|_| statement == question.statement);
+                    let action = model.explain(Question { statement, values, ..question });
+                    self.perform(action, terminal, model)?;
+                }
+                Err(problem) => model.say(problem),
+            },
+            Action::Explain(number, question) => self.plans.ask(number, question),
+            Action::Export(text) => model.say(export(model.name(), &text)),
+            Action::None | Action::Quit => {}
+        }
+        Ok(())
+    }
+
+    /// Whether there were any.
+    fn take_news(&self, model: &mut Model) -> bool {
+        let mut is_stale = false;
+        let news = self.follower.news();
         if !news.is_empty() {
             model.take_live(news);
             is_stale = true;
         }
-        for answer in answers.try_iter() {
+        for answer in self.answers.try_iter() {
             model.take(&answer.query, answer.result);
             is_stale = true;
         }
+        for (number, answer) in self.plans.news.try_iter() {
+            model.take_plan(number, answer);
+            is_stale = true;
+        }
+        is_stale
     }
 }
 

@@ -68,16 +68,33 @@ fn page(template: &impl Template) -> Response {
 struct Problem<'a> {
     frame: Frame,
     problem: &'a str,
+    way_out: WayOut,
 }
+
+/// A list that leads on from where there is nothing: its address and its name.
+type WayOut = (&'static str, &'static str);
+
+const FINDINGS: WayOut = ("/", "findings");
+const REQUESTS: WayOut = ("/requests", "requests");
+const STATEMENTS: WayOut = ("/statements", "statements");
 
 /// A page that says why there is no page.
 fn problem(state: &AdminState, status: StatusCode, title: &str, problem: &str) -> Response {
-    let frame = Frame::new(state, "", title);
-    (status, page(&Problem { frame, problem })).into_response()
+    problem_with_way_out(state, (status, title), problem, FINDINGS)
 }
 
-fn not_found(state: &AdminState, what: &str) -> Response {
-    problem(state, StatusCode::NOT_FOUND, "Not here", what)
+fn problem_with_way_out(
+    state: &AdminState,
+    (status, title): (StatusCode, &str),
+    problem: &str,
+    way_out: WayOut,
+) -> Response {
+    let frame = Frame::new(state, "", title);
+    (status, page(&Problem { frame, problem, way_out })).into_response()
+}
+
+fn not_found(state: &AdminState, what: &str, way_out: WayOut) -> Response {
+    problem_with_way_out(state, (StatusCode::NOT_FOUND, "Not here"), what, way_out)
 }
 
 fn not_own_form(state: &AdminState) -> Response {

@@ -52,7 +52,7 @@ const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.'
 
 /// A database's URL, taken apart as far as pgtally changes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct DatabaseUrl {
+pub(crate) struct DatabaseUrl {
     /// `jdbc:` or nothing.
     prefix: String,
     scheme: String,
@@ -64,7 +64,7 @@ pub(super) struct DatabaseUrl {
 
 impl DatabaseUrl {
     /// Reads a URL; `None` when it is not one of PostgreSQL.
-    pub(super) fn parse(text: &str) -> Option<Self> {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         let text = text.trim();
         let (prefix, rest) = match text.get(..5) {
             Some(jdbc) if jdbc.eq_ignore_ascii_case("jdbc:") => text.split_at(5),
@@ -101,7 +101,8 @@ impl DatabaseUrl {
         })
     }
 
-    fn parameter(&self, name: &str) -> Option<String> {
+    /// A parameter of its query.
+    pub(crate) fn parameter(&self, name: &str) -> Option<String> {
         let found = self.parameters.iter().find(|(key, _)| key == name)?;
         Some(decode(&found.1)).filter(|value| !value.is_empty())
     }
@@ -157,20 +158,20 @@ impl DatabaseUrl {
 
 /// The database that a program would use without pgtally.
 #[derive(Debug, Default)]
-pub(super) struct Target {
+pub(crate) struct Target {
     /// URL as `relay.upstream` reads it; nothing where the environment names none.
-    pub(super) upstream: Option<String>,
+    pub(crate) upstream: Option<String>,
     /// Why `DATABASE_URL` is of no use, where it is set.
     pub(super) problem: Option<String>,
-    user: Option<String>,
-    password: Option<String>,
-    database: Option<String>,
+    pub(crate) user: Option<String>,
+    pub(crate) password: Option<String>,
+    pub(crate) database: Option<String>,
     urls: BTreeMap<&'static str, DatabaseUrl>,
 }
 
 impl Target {
     /// Reads the environment. `flag` is the URL of `--upstream`, whose account counts where the environment has none.
-    pub(super) fn read(variable: &dyn Fn(&str) -> Option<String>, flag: Option<&str>) -> Self {
+    pub(crate) fn read(variable: &dyn Fn(&str) -> Option<String>, flag: Option<&str>) -> Self {
         let set = |name: &str| variable(name).filter(|value| !value.is_empty());
         let urls: BTreeMap<_, _> = URL_VARIABLES
             .into_iter()

@@ -1,5 +1,6 @@
 //! `pgtally tap`: statements of a running pgtally as lines of JSON.
 
+use std::convert::Infallible;
 use std::io::{self, BufRead, ErrorKind, Write};
 use std::process::ExitCode;
 
@@ -33,8 +34,12 @@ pub(crate) fn run(args: &TapArgs) -> ExitCode {
     }
     let client = Client::new(&args.admin);
     match follow(&client, &filter, args.all) {
-        Ok(()) => {
-            eprintln!("pgtally tap: {} has ended the stream", client.url());
+        Err(Problem::Ended(cause)) => {
+            let cause = cause.map(|error| format!(" ({error})")).unwrap_or_default();
+            eprintln!(
+                "pgtally tap: the stream has ended: pgtally at {} has stopped, or the way there is broken{cause}",
+                client.url()
+            );
             ExitCode::FAILURE
         }
         // Whoever reads has seen enough.
@@ -52,11 +57,13 @@ pub(crate) fn run(args: &TapArgs) -> ExitCode {
 
 enum Problem {
     Client(ClientError),
+    /// It had begun.
+    Ended(Option<io::Error>),
     Output(io::Error),
 }
 
 /// Copies events until either end has had enough.
-fn follow(client: &Client, filter: &str, all: bool) -> Result<(), Problem> {
+fn follow(client: &Client, filter: &str, all: bool) -> Result<Infallible, Problem> {
     let query = [("filter", filter), ("all", if all { "true" } else { "false" })];
     let mut lines = client.stream("tap", &query).map_err(Problem::Client)?;
     let mut out = io::stdout().lock();
@@ -64,9 +71,9 @@ fn follow(client: &Client, filter: &str, all: bool) -> Result<(), Problem> {
     loop {
         line.clear();
         match lines.read_line(&mut line) {
-            Ok(0) => return Ok(()),
+            Ok(0) => return Err(Problem::Ended(None)),
             Ok(_) => {}
-            Err(error) => return Err(Problem::Client(ClientError::Unreadable(error))),
+            Err(error) => return Err(Problem::Ended(Some(error))),
         }
         let Some(json) = line.strip_prefix("data: ") else { continue };
         match dropped(json) {

@@ -1,12 +1,16 @@
 //! What `top` shows and what keys do, without a terminal.
 
+mod plan;
+
 use std::collections::VecDeque;
 
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use serde_json::Value;
 
+pub(super) use self::plan::Plan;
 use super::live::Told;
 use super::rows::{Row, rows, tapped};
+use crate::explain::Question;
 use crate::filter::{Filter, has};
 
 /// One list.
@@ -76,6 +80,10 @@ impl Query {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Action {
     Copy(String),
+    /// In the user's editor, before it is explained.
+    Edit(Question),
+    /// With the number of its answer.
+    Explain(u64, Question),
     Export(String),
     None,
     Quit,
@@ -90,8 +98,15 @@ pub(super) enum Mode {
     },
     /// The filter is typed.
     Filter(String),
-    Help,
+    Help {
+        scroll: u16,
+    },
     List,
+    /// The plan of a statement.
+    Plan {
+        down: u16,
+        across: u16,
+    },
     /// A text to look for in what is shown is typed.
     Search,
 }
@@ -113,6 +128,9 @@ pub(super) struct Model {
     answer: Value,
     /// Statements of the live stream, latest first.
     live: VecDeque<Value>,
+    /// The one asked for last.
+    pub(super) plan: Option<Plan>,
+    plans_asked: u64,
 }
 
 impl Model {
@@ -131,6 +149,8 @@ impl Model {
             all: Vec::new(),
             answer: Value::Null,
             live: VecDeque::new(),
+            plan: None,
+            plans_asked: 0,
         }
     }
 
@@ -179,7 +199,7 @@ impl Model {
             return;
         }
         let row = self.row().map(|row| row.cells.clone());
-        let is_held = self.selected > 0 || matches!(self.mode, Mode::Detail { .. });
+        let is_held = self.selected > 0 || matches!(self.mode, Mode::Detail { .. } | Mode::Plan { .. });
         self.message.clear();
         for told in news {
             match told {
@@ -226,11 +246,16 @@ impl Model {
         match self.mode.clone() {
             Mode::Detail { scroll } => self.press_in_detail(key.code, scroll),
             Mode::Filter(text) => self.press_in_filter(key.code, text),
-            Mode::Help => {
-                self.mode = Mode::List;
+            Mode::Help { scroll } => {
+                self.mode = match key.code {
+                    KeyCode::Char('j') | KeyCode::Down => Mode::Help { scroll: scroll.saturating_add(1) },
+                    KeyCode::Char('k') | KeyCode::Up => Mode::Help { scroll: scroll.saturating_sub(1) },
+                    _ => Mode::List,
+                };
                 Action::None
             }
             Mode::List => self.press_in_list(key.code, is_control),
+            Mode::Plan { down, across } => self.press_in_plan(key.code, down, across),
             Mode::Search => self.press_in_search(key.code),
         }
     }
@@ -250,7 +275,7 @@ impl Model {
             KeyCode::Enter if self.row().is_some() => self.mode = Mode::Detail { scroll: 0 },
             KeyCode::Char('/') => self.mode = Mode::Search,
             KeyCode::Char('f') => self.mode = Mode::Filter(self.filter.clone()),
-            KeyCode::Char('?') => self.mode = Mode::Help,
+            KeyCode::Char('?') => self.mode = Mode::Help { scroll: 0 },
             KeyCode::Char('p' | ' ') => self.is_paused = !self.is_paused,
             KeyCode::Char('s') => self.order = (self.order + 1) % self.view.orders().len(),
             KeyCode::Char('a') => self.change_view(View::Statements),
@@ -264,6 +289,7 @@ impl Model {
                 }
             }
             KeyCode::Char('c') => return self.copy(),
+            KeyCode::Char('C') => return self.copy_with_values(),
             KeyCode::Char('w') => {
                 return Action::Export(self.shown());
             }
@@ -272,7 +298,7 @@ impl Model {
                 self.filter.clear();
                 self.select(0);
             }
-            _ => {}
+            key => return self.press_for_plan(key).unwrap_or(Action::None),
         }
         Action::None
     }
@@ -294,7 +320,8 @@ impl Model {
             }
             KeyCode::Char('k') | KeyCode::Up => self.mode = Mode::Detail { scroll: scroll.saturating_sub(1) },
             KeyCode::Char('c') => return self.copy(),
-            _ => {}
+            KeyCode::Char('C') => return self.copy_with_values(),
+            key => return self.press_for_plan(key).unwrap_or(Action::None),
         }
         Action::None
     }
@@ -334,12 +361,14 @@ impl Model {
 
     fn copy(&mut self) -> Action {
         match self.row().map(|row| row.copy.clone()) {
-            Some(text) => {
-                self.message = "copied, where the terminal allows it".into();
-                Action::Copy(text)
-            }
+            Some(text) => self.copied(text),
             None => Action::None,
         }
+    }
+
+    fn copied(&mut self, text: String) -> Action {
+        self.message = "copied, where the terminal allows it".into();
+        Action::Copy(text)
     }
 
     fn step_view(&mut self, step: usize) {

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::model::View;
+use crate::report::{OF_REQUEST, is_of_request};
 use crate::web::text::{milliseconds, moment, number, short, visible};
 
 /// Characters of a text in a list; the terminal cuts it to its width.
@@ -20,6 +21,12 @@ pub(super) struct Row {
     pub(super) detail: Vec<(String, String)>,
     /// What `c` copies.
     pub(super) copy: String,
+    /// The statement as the server reads it, not made visible.
+    pub(super) statement: Option<String>,
+    /// Its values, where pgtally tells them.
+    pub(super) values: Option<Vec<Option<String>>>,
+    /// Where it ran.
+    pub(super) database: Option<String>,
 }
 
 /// Headings of a view with the width of each; 0 takes what is left.
@@ -97,7 +104,7 @@ fn row(view: View, it: &Value) -> Row {
             milliseconds(float("wasted_ms")),
             count("requests"),
             text("route"),
-            text("statement"),
+            concerned(it),
         ],
         View::Routes => vec![
             text("route"),
@@ -146,6 +153,19 @@ fn row(view: View, it: &Value) -> Row {
         severity: severity(it),
         detail: detail(it),
         copy: copied(it),
+        statement: whole(it, "statement"),
+        values: None,
+        database: whole(it, "database"),
+    }
+}
+
+/// The statement of a finding, or what it is about instead.
+fn concerned(it: &Value) -> String {
+    let text = |name: &str| it.get(name).and_then(Value::as_str);
+    match text("statement") {
+        Some(statement) => short(statement, CELL_CHARS),
+        None if text("kind").is_some_and(is_of_request) => OF_REQUEST.into(),
+        None => String::new(),
     }
 }
 
@@ -196,6 +216,11 @@ fn detail(it: &Value) -> Vec<(String, String)> {
             (name.replace('_', " "), visible(&text))
         })
         .collect()
+}
+
+/// A text as it is, where there is one.
+fn whole(it: &Value, name: &str) -> Option<String> {
+    it.get(name)?.as_str().filter(|text| !text.is_empty()).map(str::to_owned)
 }
 
 fn copied(it: &Value) -> String {

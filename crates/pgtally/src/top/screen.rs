@@ -6,11 +6,12 @@ use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Cell, Clear, Paragraph, Row as TableRow, Table, TableState, Wrap};
 
-use super::model::{Mode, Model, View};
+use super::model::{Mode, Model, Plan, View};
 use super::rows::{Row, columns};
+use crate::web::text::short;
 
 /// Lines of the help.
-const HELP: [&str; 17] = [
+const HELP: [&str; 21] = [
     "1-5 Tab ←→   findings, routes, statements, sessions, tap",
     "t            the live tap: statements as they end",
     "j k ↓ ↑      next, previous row",
@@ -24,8 +25,12 @@ const HELP: [&str; 17] = [
     "Esc          without search and filter",
     "s            next order",
     "a            statements by share of time",
+    "y            in a plan: run what writes, roll it back",
     "p Space      pause",
-    "c            copy the statement",
+    "x X          EXPLAIN, EXPLAIN ANALYZE (rolled back)",
+    "e E          the same, edited in $EDITOR before",
+    "h l ← →      scroll a plan across",
+    "c C          copy the statement, with its values",
     "w            write what is shown to a file (JSON)",
     "q            back, quit",
 ];
@@ -34,20 +39,26 @@ pub(super) fn draw(frame: &mut Frame<'_>, model: &Model) {
     let area = frame.area();
     let [top, middle, bottom] =
         Layout::vertical([Constraint::Length(1), Constraint::Min(0), Constraint::Length(1)]).areas(area);
-    frame.render_widget(tabs(model), top);
+    frame.render_widget(tabs(model, area.width), top);
     match &model.mode {
         Mode::Detail { scroll } => detail(frame, model.row(), *scroll, middle),
+        Mode::Plan { down, across } => plan(frame, model.plan.as_ref(), (*down, *across), middle),
         _ => list(frame, model, middle),
     }
     frame.render_widget(footer(model), bottom);
-    if model.mode == Mode::Help {
-        help(frame, area);
+    if let Mode::Help { scroll } = model.mode {
+        help(frame, area, scroll);
     }
 }
 
-fn tabs(model: &Model) -> Line<'_> {
+/// Columns that the names of all lists take.
+const TABS_WIDTH: u16 = 59;
+
+fn tabs(model: &Model, width: u16) -> Line<'_> {
     let mut spans = Vec::new();
-    for (number, view) in (1..).zip(View::ALL) {
+    // Where there is no room for all, the one that is shown has to be seen.
+    let is_seen = |view: &View| width >= TABS_WIDTH || *view == model.view;
+    for (number, view) in (1..).zip(View::ALL).filter(|(_, view)| is_seen(view)) {
         let style =
             if view == model.view { Style::new().add_modifier(Modifier::REVERSED) } else { Style::new() };
         spans.push(Span::styled(format!(" {number} {} ", view.name()), style));
@@ -65,6 +76,9 @@ fn tabs(model: &Model) -> Line<'_> {
     Line::from(spans)
 }
 
+/// Columns of a name that is cut on small screens.
+const NAME_WIDTH: u16 = 13;
+
 fn list(frame: &mut Frame<'_>, model: &Model, area: Rect) {
     let rows = model.rows();
     if rows.is_empty() {
@@ -76,7 +90,12 @@ fn list(frame: &mut Frame<'_>, model: &Model, area: Rect) {
     let names = kept.iter().filter_map(|index| columns.get(*index));
     let widths = names.clone().map(|(_, width)| match width {
         0 => Constraint::Fill(1),
-        width => Constraint::Length(*width),
+        // On a small screen the statement is worth more than the end of a long name.
+        width => Constraint::Length(if *width > NAME_WIDTH {
+            (area.width / 5).clamp(NAME_WIDTH, *width)
+        } else {
+            *width
+        }),
     });
     let header = TableRow::new(names.clone().map(|(name, _)| *name));
     let header = header.style(Style::new().add_modifier(Modifier::BOLD));
@@ -142,13 +161,32 @@ fn detail(frame: &mut Frame<'_>, row: Option<&Row>, scroll: u16, area: Rect) {
     frame.render_widget(Paragraph::new(lines).wrap(Wrap { trim: false }).scroll((scroll, 0)), area);
 }
 
+fn plan(frame: &mut Frame<'_>, plan: Option<&Plan>, (down, across): (u16, u16), area: Rect) {
+    let Some(plan) = plan else { return };
+    let is_prose = !plan.is_known();
+    let bold = Style::new().add_modifier(Modifier::BOLD);
+    let [title, statement, rest] =
+        Layout::vertical([Constraint::Length(1), Constraint::Length(1), Constraint::Min(0)]).areas(area);
+    frame.render_widget(Line::styled(plan.title(), bold), title);
+    let text = short(&plan.question.statement, usize::from(area.width));
+    frame.render_widget(Line::styled(text, Style::new().add_modifier(Modifier::DIM)), statement);
+    let lines = Paragraph::new(plan.text());
+    // A plan's indentation is its meaning: it is scrolled, never wrapped.
+    let lines = if is_prose { lines.wrap(Wrap { trim: false }) } else { lines };
+    frame.render_widget(lines.scroll((down, if is_prose { 0 } else { across })), rest);
+}
+
 fn footer(model: &Model) -> Line<'_> {
     match &model.mode {
         Mode::Filter(text) if model.message.is_empty() => Line::raw(format!("filter: {text}▏")),
         Mode::Filter(text) => Line::raw(format!("filter: {text}▏ {}", model.message)),
         Mode::Search => Line::raw(format!("/{}▏", model.search)),
-        Mode::Detail { .. } => Line::raw("j k scroll  c copy  q back"),
-        Mode::Help => Line::raw("any key goes back"),
+        Mode::Detail { .. } | Mode::Plan { .. } if !model.message.is_empty() => {
+            Line::raw(model.message.as_str())
+        }
+        Mode::Detail { .. } => Line::raw("j k scroll  c C copy  x X e E explain  q back"),
+        Mode::Plan { .. } => Line::raw("h j k l scroll  c copy  e E edit and explain  q back"),
+        Mode::Help { .. } => Line::raw("j k scroll, other keys go back"),
         Mode::List if !model.message.is_empty() && !model.rows().is_empty() => {
             Line::raw(model.message.as_str())
         }
@@ -166,14 +204,16 @@ fn footer(model: &Model) -> Line<'_> {
     }
 }
 
-fn help(frame: &mut Frame<'_>, area: Rect) {
+fn help(frame: &mut Frame<'_>, area: Rect, scroll: u16) {
     let width = area.width.min(56);
-    let height = area.height.min(HELP.len() as u16);
+    // The last line says how to get out.
+    let height = area.height.saturating_sub(1).min(HELP.len() as u16);
     let place =
         Rect { x: area.x + (area.width - width) / 2, y: area.y + (area.height - height) / 2, width, height };
     frame.render_widget(Clear, place);
     let style = Style::new().add_modifier(Modifier::REVERSED);
-    frame.render_widget(Paragraph::new(HELP.join("\n")).style(style), place);
+    let scroll = scroll.min((HELP.len() as u16).saturating_sub(height));
+    frame.render_widget(Paragraph::new(HELP.join("\n")).style(style).scroll((scroll, 0)), place);
 }
 
 #[cfg(test)]

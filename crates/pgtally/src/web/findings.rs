@@ -13,7 +13,7 @@ use serde::Deserialize;
 use super::frame::Frame;
 use super::login::is_own_form;
 use super::text::{milliseconds, moment, number, psql, request_href, route_href, short, visible};
-use super::{Asked, bad_form, busy, not_found, not_own_form, page};
+use super::{Asked, FINDINGS, bad_form, busy, not_found, not_own_form, page};
 use crate::admin::AdminState;
 use crate::api::FindingView;
 use crate::lookups::{Listing, Order};
@@ -65,10 +65,11 @@ impl Row {
             state: it.state,
             route: short(&it.route, NAME_CHARS),
             route_href: route_href(&it.route),
-            statement: it
-                .statement
-                .as_deref()
-                .map_or_else(|| "(text no longer kept)".into(), |text| short(text, STATEMENT_CHARS)),
+            statement: match it.statement.as_deref() {
+                Some(text) => short(text, STATEMENT_CHARS),
+                None if report::is_of_request(it.kind) => report::OF_REQUEST.into(),
+                None => "(text no longer kept)".into(),
+            },
             evidence,
             repeat: format!("×{}", number(it.repeat.into())),
             wasted: milliseconds(it.wasted_ms),
@@ -120,9 +121,12 @@ struct Finding {
     request_href: String,
     parent: Option<String>,
     column: Option<String>,
-    statement: String,
+    /// Nothing where the finding is about all of a request.
+    statement: Option<String>,
+    /// It has one, whose text is no longer kept.
+    is_gone: bool,
     rewrite: Option<String>,
-    psql: String,
+    psql: Option<String>,
     state_is_open: bool,
     ack: String,
     /// Whether there is a file that this page can write to.
@@ -193,11 +197,12 @@ pub(super) async fn acknowledge(
 async fn show(state: &AdminState, id: &str, form: AckForm, problem: Option<String>) -> Response {
     let Some(answer) = state.asker.findings().await else { return busy(state) };
     let Some(it) = answer.findings.iter().find(|it| it.id == id) else {
-        return not_found(state, "There is no such finding, or it was forgotten by a reset.");
+        return not_found(state, "There is no such finding, or it was forgotten by a reset.", FINDINGS);
     };
     let row = Row::of(it);
     let title = format!("{} on {}", row.label, row.route);
-    let statement = it.statement.as_deref().unwrap_or("-- its text is no longer kept");
+    let statement = it.statement.as_deref();
+    let is_gone = statement.is_none() && !report::is_of_request(it.kind);
     page(&Finding {
         reason: it.reason.as_deref().map(visible),
         fix: visible(&it.fix),
@@ -206,8 +211,9 @@ async fn show(state: &AdminState, id: &str, form: AckForm, problem: Option<Strin
         request_href: request_href(&it.request),
         parent: it.parent_statement.as_deref().map(visible),
         column: it.linked_column.as_deref().map(visible),
-        psql: psql(&state.listen, it.rewrite.as_deref().unwrap_or(statement)),
-        statement: visible(statement),
+        psql: it.rewrite.as_deref().or(statement).map(|text| psql(&state.listen, text)),
+        statement: statement.map(visible),
+        is_gone,
         rewrite: it.rewrite.as_deref().map(visible),
         state_is_open: it.state != "acked",
         ack: acknowledgement(it),
@@ -252,7 +258,7 @@ fn facts(it: &FindingView) -> Vec<(&'static str, String)> {
 fn acknowledgement(it: &FindingView) -> String {
     format!(
         "[[ack]]\nid = \"{}\"\nreason = \"…\"                    # why it is as it should be\n\
-         # max_repeat = {:<16} # more is new again\n# expires = 2027-01-31            # through that day\n",
+         # max_repeat = {:<16}# more is new again\n# expires = 2027-01-31          # through that day\n",
         it.id, it.repeat
     )
 }

@@ -8,7 +8,7 @@ use super::findings::{NAME_CHARS, STATEMENT_CHARS};
 use super::frame::Frame;
 use super::health::Samples;
 use super::text::{href, milliseconds, moment, number, psql, request_href, route_href, short, visible};
-use super::{Asked, busy, not_found, page};
+use super::{Asked, STATEMENTS, busy, not_found, page};
 use crate::admin::AdminState;
 use crate::admin::lists::fingerprint_of;
 use crate::api::{FindingView, RequestView};
@@ -252,11 +252,14 @@ struct Sample {
 
 pub(super) async fn statement(State(state): State<AdminState>, Path(fingerprint): Path<String>) -> Response {
     let Some(fingerprint) = fingerprint_of(&fingerprint) else {
-        return not_found(&state, "A fingerprint has 16 hexadecimal digits.");
+        return not_found(&state, "A fingerprint has 16 hexadecimal digits.", STATEMENTS);
     };
     match state.asker.statement(fingerprint).await {
         Some(Some(answer)) => page(&statement_page(&state, &answer)),
-        Some(None) => not_found(&state, "There is no such statement, or it is no longer remembered."),
+        Some(None) => {
+            let words = "There is no such statement, or it is no longer kept: those that take most time stay longest.";
+            not_found(&state, words, STATEMENTS)
+        }
         None => busy(&state),
     }
 }

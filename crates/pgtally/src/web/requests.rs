@@ -8,7 +8,7 @@ use super::findings::{NAME_CHARS, STATEMENT_CHARS};
 use super::frame::Frame;
 use super::lists::Mark;
 use super::text::{milliseconds, moment, number, route_href, short, visible};
-use super::{busy, not_found, page};
+use super::{REQUESTS, busy, not_found, page};
 use crate::admin::AdminState;
 use crate::api::{FindingView, RequestAnswer, StatementView, TimelineView};
 use crate::report;
@@ -72,7 +72,11 @@ pub(super) async fn one(State(state): State<AdminState>, Path(key): Path<String>
     let (request, findings) = (state.asker.request(key).await, state.asker.findings().await);
     let Some(request) = request else { return busy(&state) };
     let Some(answer) = request else {
-        return not_found(&state, "There is no such request any more: only the latest 1,000 are remembered.");
+        return not_found(
+            &state,
+            "There is no such request any more: only the latest 1,000 are remembered.",
+            REQUESTS,
+        );
     };
     let findings = findings.map(|answer| answer.findings).unwrap_or_default();
     let of_route: Vec<_> = findings.iter().filter(|it| it.route == answer.request.route).collect();

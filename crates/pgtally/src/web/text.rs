@@ -116,7 +116,7 @@ pub(crate) fn psql(listen: &str, statement: &str) -> String {
 }
 
 /// Number of the highest placeholder.
-fn parameters(statement: &str) -> usize {
+pub(crate) fn parameters(statement: &str) -> usize {
     let numbers = statement.split('$').skip(1).filter_map(|rest| {
         let end = rest.find(|character: char| !character.is_ascii_digit()).unwrap_or(rest.len());
         rest.get(..end)?.parse::<usize>().ok()
