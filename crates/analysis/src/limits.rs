@@ -41,9 +41,9 @@ pub const DATABASES_MAX: usize = 16;
 /// SQLSTATE classes counted per database: PostgreSQL has some 45.
 pub const ERROR_CLASSES_MAX: usize = 64;
 /// Shapes in one generation of a worker's table; two generations are kept.
-pub const SHAPES_MAX: usize = 4_096;
+pub const SHAPES_MAX: usize = 8_192;
 /// Slots of a worker's memo of analysed texts.
-pub const TEXTS_MAX: usize = 1_024;
+pub const TEXTS_MAX: usize = 8_192;
 /// Slots of a worker's memo of parsed tags.
 pub const TAG_SETS_MAX: usize = 256;
 /// Open cursors followed per session.
@@ -116,7 +116,7 @@ pub const DETECTIONS_MAX: usize = 100;
 /// New shapes of one worker that wait to be announced; more come only when the aggregator stands still.
 pub const NEW_SHAPES_MAX: usize = 4_096;
 /// Buckets of a worker's templates of texts with literals.
-pub const TEMPLATE_BUCKETS: usize = 256;
+pub const TEMPLATE_BUCKETS: usize = 2_048;
 /// Templates in a bucket: statements that begin with the same bytes.
 pub const TEMPLATES_PER_BUCKET: usize = 4;
 /// Statements of one worker that wait for those who listen to the live tap. A tick of a tenth of a second at 20,000

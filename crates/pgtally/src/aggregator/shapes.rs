@@ -1,10 +1,11 @@
-//! Shapes with their texts and facts, bounded. libpg_query is asked here, once per shape.
+//! Shapes with their texts and facts, bounded. libpg_query is asked here, once per shape that somebody wants to know
+//! about: most of a flood of shapes are only counted.
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::sync::Arc;
 
 use pgtally_analysis::{KnownShape, Shape};
-use pgtally_fingerprint::Fingerprint;
+use pgtally_fingerprint::{Fingerprint, ShapeFacts};
 use rustc_hash::FxHashMap;
 
 use crate::limits::{SHAPE_TEXT_BYTES_MAX, SHAPES_MAX};
@@ -19,7 +20,8 @@ pub(super) struct Shapes {
 }
 
 struct Entry {
-    known: KnownShape,
+    shape: Arc<Shape>,
+    facts: OnceCell<Arc<ShapeFacts>>,
     used: Cell<u64>,
 }
 
@@ -32,10 +34,9 @@ impl Shapes {
         let is_full =
             self.entries.len() >= SHAPES_MAX || self.text_bytes + shape.text.len() > SHAPE_TEXT_BYTES_MAX;
         let evicted = if is_full { self.evict() } else { 0 };
-        let facts = Arc::new(pgtally_parsetree::facts(&shape.text));
         self.text_bytes += shape.text.len();
-        let entry = Entry { used: Cell::new(self.next_use()), known: KnownShape { shape, facts } };
-        self.entries.insert(entry.known.shape.fingerprint, entry);
+        let used = Cell::new(self.next_use());
+        self.entries.insert(shape.fingerprint, Entry { shape, facts: OnceCell::new(), used });
         evicted
     }
 
@@ -47,7 +48,7 @@ impl Shapes {
         let bound = *bound;
         let before = self.entries.len();
         self.entries.retain(|_, entry| entry.used.get() > bound);
-        self.text_bytes = self.entries.values().map(|entry| entry.known.shape.text.len()).sum();
+        self.text_bytes = self.entries.values().map(|entry| entry.shape.text.len()).sum();
         (before - self.entries.len()) as u64
     }
 
@@ -66,11 +67,13 @@ impl Shapes {
     }
 
     pub(super) fn known(&self, fingerprint: Fingerprint) -> Option<KnownShape> {
-        self.entries.get(&fingerprint).map(|entry| entry.known.clone())
+        let Entry { shape, facts, .. } = self.entries.get(&fingerprint)?;
+        let facts = facts.get_or_init(|| Arc::new(pgtally_parsetree::facts(&shape.text)));
+        Some(KnownShape { shape: Arc::clone(shape), facts: Arc::clone(facts) })
     }
 
     pub(super) fn text(&self, fingerprint: Fingerprint) -> Option<Arc<str>> {
-        self.entries.get(&fingerprint).map(|entry| Arc::clone(&entry.known.shape.text))
+        self.entries.get(&fingerprint).map(|entry| Arc::clone(&entry.shape.text))
     }
 }
 
