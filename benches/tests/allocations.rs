@@ -16,6 +16,11 @@ fn scenarios() -> impl Iterator<Item = Scenario> {
     Scenario::ALL.into_iter().filter(|scenario| scenario.rows <= 50)
 }
 
+/// Those of one session, whose requests end.
+fn requests() -> impl Iterator<Item = Scenario> {
+    scenarios().filter(|scenario| scenario.sessions == 1)
+}
+
 fn run(session: &mut Session, statements: u64) {
     for _ in 0..statements {
         assert_eq!(session.run_in_request(), Ok(()));
@@ -24,7 +29,7 @@ fn run(session: &mut Session, statements: u64) {
 
 #[test]
 fn a_statement_of_a_known_shape_allocates_nothing() {
-    for scenario in scenarios() {
+    for scenario in requests() {
         let mut session = Session::start(scenario).expect("the login is observed");
         session.begin_request();
         run(&mut session, 1_100);
@@ -38,7 +43,8 @@ fn a_statement_beyond_the_recorded_ones_allocates_nothing() {
     for scenario in scenarios() {
         let mut session = Session::start(scenario).expect("the login is observed");
         session.begin_request();
-        run(&mut session, RECORDS_MAX as u64 + 10);
+        let sessions = scenario.sessions as u64;
+        run(&mut session, sessions * (RECORDS_MAX as u64 + 10));
         let allocations = measure(|| run(&mut session, 1_000));
         assert_eq!(allocations.count_total, 0, "{}: {allocations:?}", scenario.name);
     }
@@ -46,7 +52,7 @@ fn a_statement_beyond_the_recorded_ones_allocates_nothing() {
 
 #[test]
 fn a_request_allocates_little() {
-    for scenario in scenarios() {
+    for scenario in requests() {
         let mut session = Session::start(scenario).expect("the login is observed");
         let mut one = || {
             session.begin_request();
