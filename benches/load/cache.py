@@ -17,7 +17,7 @@ import urllib.request
 from pathlib import Path
 
 import machine
-from endpoints import PGPOOL_CONF, Endpoint, pgtally, program
+from endpoints import PGPOOL_CONF, PGTALLY_CACHE, Endpoint, pgtally, program
 from measure import number
 from postgres import Postgres, StartError, free_port, spawn, wait_for
 
@@ -26,12 +26,6 @@ AGGREGATE = "SELECT sum(aid % 7 * (bid + 1)), count(DISTINCT bid) FROM pgbench_a
 AGGREGATE_MS_MIN = 50
 CLIENTS = 32
 
-CACHE_TOML = """\
-[cache]
-enabled = "on"
-[inspect]
-user = "postgres"
-"""
 PGPOOL_CACHE = """\
 memory_cache_enabled = on
 memqcache_method = 'shmem'
@@ -144,7 +138,7 @@ def measure(options):
             subprocess.run(["redis-cli", "-p", str(redis_port), "set", "key:__rand_int__", "0" * 16], check=True, capture_output=True)
             command = pgtally(options.pgtally, "on", "--config", "{file}")
             command[command.index("--admin") + 1] = f"127.0.0.1:{admin_port}"
-            cached = Endpoint("pgtally-cache", postgres, command, None, CACHE_TOML)
+            cached = Endpoint("pgtally-cache", postgres, command, None, PGTALLY_CACHE)
             pgpool = Endpoint("pgpool-cache", postgres, [program("pgpool"), "-n", "-f", "{file}"], postgres.account, PGPOOL_CONF + PGPOOL_CACHE)
             with cached, pgpool:
                 bench = Bench(options, postgres, redis_port, cached, pgpool, admin_port)

@@ -137,6 +137,12 @@ client_tls = "require"
 certificate = "{certificate}"
 key = "{key}"
 """
+PGTALLY_CACHE = """\
+[cache]
+enabled = "on"
+[inspect]
+user = "postgres"
+"""
 
 
 def pgtally(binary, analysis, *more):
@@ -148,7 +154,7 @@ def pgtally(binary, analysis, *more):
 
 
 USUAL = ["direct", "pgbouncer", "haproxy", "floor", "pgtally-off", "pgtally"]
-NAMES = [*USUAL, "pgbouncer-transaction", "pgpool", "pgbouncer-tls", "pgtally-tls"]
+NAMES = [*USUAL, "pgbouncer-transaction", "pgpool", "pgbouncer-tls", "pgtally-tls", "pgtally-cache"]
 
 
 def make(name, postgres, binary, floor):
@@ -167,6 +173,9 @@ def make(name, postgres, binary, floor):
     if name == "pgtally-tls":
         command = pgtally(binary, "on", "--config", "{file}")
         return Endpoint(name, postgres, command, None, PGTALLY_TLS, "require")
+    if name == "pgtally-cache":
+        # On, and used by nobody.
+        return Endpoint(name, postgres, pgtally(binary, "on", "--config", "{file}"), None, PGTALLY_CACHE)
     if name == "haproxy":
         return Endpoint(name, postgres, [program(name), "-db", "-f", "{file}"], None, HAPROXY_CFG)
     if name == "floor":
