@@ -302,7 +302,7 @@ await check("a token is asked for once, and given back", async () => {
 await testCache({ pgtally, demo, open, shoot, violations, Client });
 await testAcks({ pgtally, demo, open, shoot, violations, Client });
 await testHuge({ pgtally, demo, open, api, Client });
-await testTerminal(pgtally, demo);
+await testTerminal(pgtally, demo, Client);
 
 await check("1,000 findings and 10,000 statements do not make pages slow", async () => {
   const client = new Client({ host: "127.0.0.1", port: demo.proxy, user: "postgres", database: "postgres" });

@@ -38,7 +38,20 @@ export class Screen {
   close() { this.tmux("kill-server"); }
 }
 
-export async function testTerminal(pgtally, demo) {
+/** Shows only what fits a filter, in any list. */
+function look(screen, filter) {
+  screen.press("f");
+  screen.press(...Array.from({ length: 60 }, () => "BSpace"));
+  screen.press("-l", filter);
+  screen.press("Enter");
+}
+
+/** What the program in the terminal has put on the clipboard. */
+function clipboard(screen) {
+  try { return screen.tmux("show-buffer"); } catch { return ""; }
+}
+
+export async function testTerminal(pgtally, demo, Client) {
   await check("top: findings, views, filter, inspection, resizing, and back to the shell", async () => {
     const screen = new Screen(pgtally, demo.admin, 140, 30);
     try {
@@ -124,15 +137,9 @@ export async function testTerminal(pgtally, demo) {
     writeFileSync(editor, "#!/bin/sh\nsed -i -e 's/[$]1/1/' -e \"s/[$]\\([2-9]\\)/'edited \\1'/g\" \"$1\"\n", { mode: 0o755 });
     const url = `postgres://postgres@127.0.0.1:${demo.postgres}/postgres`;
     const screen = new Screen(pgtally, demo.admin, 140, 30, `DATABASE_URL=${url} VISUAL= EDITOR=${editor}`);
-    const look = async (filter) => {
-      screen.press("f");
-      screen.press("C-u", ...Array.from({ length: 60 }, () => "BSpace"));
-      screen.press("-l", filter);
-      screen.press("Enter");
-    };
     try {
       await screen.shows(/N\+1.*×\d+/);
-      await look('"SELECT name FROM authors"');
+      look(screen, '"SELECT name FROM authors"');
       await screen.shows(/^1 rows/m);
       screen.press("x");
       await screen.shows(/EXPLAIN, for any values/);
@@ -142,7 +149,7 @@ export async function testTerminal(pgtally, demo) {
       screen.press("E");
       await screen.shows(/EXPLAIN ANALYZE, rolled back\nSELECT name FROM authors WHERE id = 1[^]*actual time=/);
       screen.press("q");
-      await look('"INSERT INTO contacts"');
+      look(screen, '"INSERT INTO contacts"');
       await screen.shows(/^1 rows/m);
       screen.press("Enter");
       await screen.shows(/statement: INSERT/);
@@ -156,9 +163,7 @@ export async function testTerminal(pgtally, demo) {
       screen.tmux("set-option", "-g", "set-clipboard", "on");
       screen.press("C");
       await screen.shows(/copied for psql; its values are not kept/);
-      await until("the clipboard", () => {
-        try { return screen.tmux("show-buffer").includes("EXECUTE it('value 1'"); } catch { return false; }
-      });
+      await until("the clipboard", () => clipboard(screen).includes("EXECUTE it('value 1'"));
       screen.press("q");
       await screen.shows(/ended with 0/);
     } finally {
@@ -178,12 +183,48 @@ export async function testTerminal(pgtally, demo) {
       const screen = new Screen(pgtally, demo.admin, 140, 12, environment);
       try {
         await screen.shows(/N\+1.*×\d+/);
+        look(screen, '"SELECT name FROM authors"');
+        await screen.shows(/^1 rows/m);
         screen.press("x");
         await screen.shows(words);
       } finally {
         screen.close();
       }
     }
+  });
+
+  await check("top: with capture.parameters = full, statements are copied and executed with their values", async () => {
+    const serving = await startServing(pgtally, demo.postgres, { PGTALLY__CAPTURE__PARAMETERS: "full" });
+    const url = `postgres://postgres@127.0.0.1:${demo.postgres}/postgres`;
+    const screen = new Screen(pgtally, serving.admin, 200, 30, `DATABASE_URL=${url}`);
+    const client = new Client({ host: "127.0.0.1", port: serving.proxy, user: "postgres", database: "postgres" });
+    try {
+      screen.tmux("set-option", "-g", "set-clipboard", "on");
+      await client.connect();
+      screen.press("5");
+      await screen.shows(/waiting for statements/);
+      await until("the statement", async () => {
+        await client.query("SELECT relkind FROM pg_class WHERE relname = $1 AND relkind <> 'x'", ["it's pg_class"]);
+        return screen.text().includes("relkind <> $2");
+      });
+      screen.press("p", "G");
+      await screen.shows(/paused/);
+      screen.press("C");
+      await until("the clipboard", () => clipboard(screen).includes("EXECUTE it('it''s pg_class');"));
+      assert.ok(clipboard(screen).includes("relkind <> 'x'"), clipboard(screen));
+      screen.press("X");
+      await screen.shows(/EXPLAIN ANALYZE, rolled back[^]*relname = 'it''s pg_class'[^]*Execution Time/);
+    } finally {
+      screen.close();
+      await client.end();
+    }
+    for (const path of ["statements", "requests", "findings", "sessions"]) {
+      const text = await (await fetch(`${serving.admin}/api/v1/${path}`)).text();
+      assert.ok(!text.includes("s pg_class"), path);
+    }
+    assert.ok(!(await (await fetch(`${serving.admin}/metrics`)).text()).includes("s pg_class"));
+    assert.ok(!serving.program.output.includes("s pg_class"));
+    await serving.program.stop();
   });
 
   await check("tap: says that its pgtally has stopped, and fails", async () => {

@@ -65,5 +65,5 @@ pub use rules::evaluate;
 pub use settings::{CriticalTime, FindingSettings, GrowthSettings, TimeSettings};
 pub use shape::{KnownShape, Shape};
 pub use store::{Absorbed, Finding, FindingState, FindingStore, TimelineEntry};
-pub use tap::{Tapped, TappedBatch};
+pub use tap::{Said, Tapped, TappedBatch};
 pub use worker::{ObserverSettings, Worker};

@@ -45,6 +45,18 @@ pub struct Tapped {
     pub is_round_trip: bool,
     /// SQLSTATE when it failed.
     pub error: Option<[u8; 5]>,
+    /// What the client has sent, word for word. The analysis never knows: whoever passes it on may, where the operator
+    /// allows it.
+    pub said: Option<Box<Said>>,
+}
+
+/// A statement as its client has sent it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Said {
+    /// Its text, with the values that stand in it.
+    pub text: Arc<str>,
+    /// Values bound to `$1`, `$2`, … as texts; `None` is NULL.
+    pub values: Vec<Option<String>>,
 }
 
 /// What was tapped since the last take.
@@ -77,6 +89,10 @@ impl Tap {
         } else {
             self.batch.dropped += 1;
         }
+    }
+
+    pub(crate) fn statements_mut(&mut self) -> &mut [Tapped] {
+        &mut self.batch.statements
     }
 
     pub(crate) fn take(&mut self) -> TappedBatch {

@@ -7,7 +7,7 @@ use crate::limits::{BUSY_STATEMENTS, BUSY_WINDOW_NS};
 use crate::record::{Moment, RequestPart};
 use crate::shape::Shape;
 use crate::tagset::TagSets;
-use crate::tap::{Tap, TappedBatch};
+use crate::tap::{Tap, Tapped, TappedBatch};
 use crate::texts::Texts;
 
 /// How sessions are observed.
@@ -100,6 +100,11 @@ impl Worker {
         if is_tapped != self.tap.is_some() {
             self.tap = is_tapped.then(Box::default);
         }
+    }
+
+    /// What was tapped since the last take, to be completed.
+    pub fn tapped_mut(&mut self) -> &mut [Tapped] {
+        self.tap.as_mut().map(|tap| tap.statements_mut()).unwrap_or_default()
     }
 
     /// What was tapped since the last take.

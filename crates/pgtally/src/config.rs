@@ -39,7 +39,7 @@ pub(crate) use self::security::error;
 pub use self::security::{AuthMode, AuthSettings, ClientTls, Negotiation, Roots, TlsSettings, UpstreamTls};
 use self::values::{
     admin_address, client_addr_form, duration, log_format, log_level, network, optional_duration,
-    session_attrs, sessions_max, some_text, switch, tag_name, token, workers,
+    session_attrs, sessions_max, some_text, switch, tag_name, tells_values, token, workers,
 };
 use crate::console::Access;
 use crate::socket::Address;
@@ -91,6 +91,8 @@ pub struct Config {
     pub admin_token: Option<Secret>,
     /// Whether the live tap may be listened to.
     pub has_tap: bool,
+    /// Whether the live tap tells values.
+    pub tells_values: bool,
     /// How statements are assigned to requests.
     pub observer: ObserverSettings,
     /// Thresholds of the rules.
@@ -301,6 +303,7 @@ impl Config {
             admin: layers.or("admin.listen", DEFAULT_ADMIN, admin_address),
             admin_token: layers.secret("admin.token", token),
             has_tap: layers.or("admin.tap", "on", switch),
+            tells_values: layers.or("capture.parameters", "hash", tells_values),
             observer: observer_settings(layers),
             findings: findings::finding_settings(layers),
             baselines: baselines::baseline_settings(layers),

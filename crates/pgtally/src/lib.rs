@@ -30,6 +30,7 @@ mod explain;
 mod filter;
 mod half_open;
 mod handover;
+mod hearing;
 mod judging;
 mod labels;
 mod lift;

@@ -150,3 +150,18 @@ pub(crate) const CONSOLE_NAMES_MAX: usize = 256;
 pub(crate) const CONSOLE_WRITE_TIMEOUT: Duration = Duration::from_secs(60);
 /// Requests that a console lists.
 pub(crate) const CONSOLE_REQUESTS_MAX: usize = 1_000;
+
+/// With `capture.parameters = "full"`: bytes of a statement's text that is kept word for word.
+pub(crate) const SAID_TEXT_BYTES_MAX: usize = 4 * 1024;
+
+/// Bytes of one bound value that is kept; with a longer one none of its statement is.
+pub(crate) const SAID_VALUE_BYTES_MAX: usize = 1024;
+
+/// Bound values of one statement that are kept; with more none is.
+pub(crate) const SAID_VALUES_MAX: usize = 100;
+
+/// Prepared statements, and portals, of one session whose words are kept.
+pub(crate) const SAID_STATEMENTS_MAX: usize = 500;
+
+/// Statements of one session that run with their words kept: a pipeline's.
+pub(crate) const SAID_RUNS_MAX: usize = 100;

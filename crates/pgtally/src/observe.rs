@@ -21,6 +21,7 @@ use tracing::warn;
 use crate::aggregator::{Batch, Message};
 use crate::backlog::{Backlog, Side};
 use crate::clock::Clock;
+use crate::hearing::Hearing;
 use crate::limits::WAITING_PARTS_MAX;
 use crate::login_watch::LoginWatch;
 use crate::lookups::SessionRow;
@@ -45,6 +46,8 @@ pub(crate) struct Observatory {
     /// All sessions of the thread, for those who ask.
     sessions: RefCell<FxHashMap<u64, Rc<Slot>>>,
     taps: TapSwitch,
+    /// Whether the live tap may tell values.
+    tells_values: bool,
     is_ticking: Cell<bool>,
     /// Signalled when a tick is wanted and none is on its way.
     wants_tick: Arc<Notify>,
@@ -60,6 +63,8 @@ pub(crate) struct Slot {
     is_active: Cell<bool>,
     /// Boxed: a blind session keeps none of its state.
     observer: RefCell<Option<Box<SessionObserver>>>,
+    /// Only where values may be told.
+    hearing: RefCell<Option<Box<Hearing>>>,
 }
 
 /// State of a session in metrics, as of the last tick.
@@ -99,6 +104,7 @@ impl Slot {
             state: Cell::new(State::Blind),
             is_active: Cell::new(false),
             observer: RefCell::new(None),
+            hearing: RefCell::default(),
         }
     }
 
@@ -136,11 +142,17 @@ impl Observatory {
             active: RefCell::default(),
             sessions: RefCell::default(),
             taps,
+            tells_values: false,
             is_ticking: Cell::new(false),
             wants_tick,
             bytes_to_upstream: Cell::new(0),
             bytes_to_client: Cell::new(0),
         }
+    }
+
+    /// Lets the live tap tell values.
+    pub(crate) fn telling_values(self, tells_values: bool) -> Self {
+        Self { tells_values, ..self }
     }
 
     /// Asks the control thread for a tick, if none is on its way.
@@ -154,7 +166,7 @@ impl Observatory {
     pub(crate) fn observe_waiting(&self, metrics: &Metrics) {
         self.backlog.borrow_mut().drain(|waiting, chunk| {
             self.look(&waiting.slot, metrics, |observer, worker| {
-                show(observer, waiting.side, chunk, waiting.moment, worker)
+                self.show(&waiting.slot, observer, (waiting.side, chunk, waiting.moment), worker)
             });
         });
     }
@@ -183,6 +195,31 @@ impl Observatory {
         };
         *place = None;
         slot.go_blind(reason, metrics);
+    }
+
+    /// Has an observer look at a chunk, and where values may be told, whoever hears them.
+    fn show(
+        &self,
+        slot: &Slot,
+        observer: &mut SessionObserver,
+        (side, chunk, moment): (Side, &[u8], Moment),
+        worker: &mut Worker,
+    ) -> Result<(), Desync> {
+        if !self.tells_values {
+            return show(observer, side, chunk, moment, worker);
+        }
+        let mut hearing = slot.hearing.borrow_mut();
+        let Some(hearing) = hearing.as_mut() else { return show(observer, side, chunk, moment, worker) };
+        let before = worker.tapped_mut().len();
+        if matches!(side, Side::Client) {
+            hearing.client(chunk, self.taps.is_on())?;
+        }
+        show(observer, side, chunk, moment, worker)?;
+        hearing.tell(worker.tapped_mut().iter_mut().skip(before));
+        if !matches!(side, Side::Client) && !observer.is_running() {
+            hearing.idle();
+        }
+        Ok(())
     }
 
     /// Closes what has been idle for long enough and hands over what is finished. Asks for another tick when one is
@@ -321,6 +358,9 @@ impl Observation {
         let about = About::new(startup, client, local.clock.now());
         let slot = Rc::new(Slot {
             state: Cell::new(state),
+            hearing: RefCell::new(
+                (observatory.tells_values && observer.is_ok()).then(|| Box::new(Hearing::new())),
+            ),
             observer: RefCell::new(observer.ok()),
             ..Slot::blind(session, about)
         });
@@ -374,7 +414,9 @@ impl Observation {
             return observatory.backlog.borrow_mut().push(&self.slot, side, chunk, now);
         }
         observatory.observe_waiting(metrics);
-        observatory.look(&self.slot, metrics, |observer, worker| show(observer, side, chunk, now, worker));
+        observatory.look(&self.slot, metrics, |observer, worker| {
+            observatory.show(&self.slot, observer, (side, chunk, now), worker)
+        });
     }
 }
 

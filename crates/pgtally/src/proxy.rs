@@ -183,6 +183,7 @@ fn start_threads(
         clock,
         metrics: Arc::clone(&metrics),
         taps: taps.clone(),
+        tells_values: config.tells_values,
         observer: config.is_analysis_on.then(|| config.observer.clone()),
         sink: sink.clone(),
     };

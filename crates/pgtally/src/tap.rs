@@ -65,6 +65,11 @@ pub(crate) struct TapView<'a> {
     pub(crate) fingerprint: &'a str,
     /// Normalized text, cut where it is long; null when it is not kept.
     pub(crate) statement: Option<&'a str>,
+    /// As it was sent, where the operator lets values be told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) text: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) values: Option<&'a [Option<String>]>,
     pub(crate) duration_ms: f64,
     /// Last byte sent to first byte of the answer.
     pub(crate) server_ms: f64,

@@ -42,6 +42,8 @@ pub(crate) struct Setting {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) observer: Option<ObserverSettings>,
     pub(crate) taps: TapSwitch,
+    /// Whether the live tap tells values.
+    pub(crate) tells_values: bool,
     pub(crate) sink: mpsc::Sender<Message>,
 }
 
@@ -135,7 +137,8 @@ pub(crate) fn start(number: usize, setting: Setting) -> io::Result<(WorkerHandle
                     desk: setting.cache.map(|cache| Rc::new(Desk::new(cache))),
                     clock: setting.clock,
                     metrics: setting.metrics,
-                    observatory: Observatory::new(setting.observer, wants_tick, setting.taps),
+                    observatory: Observatory::new(setting.observer, wants_tick, setting.taps)
+                        .telling_values(setting.tells_values),
                     overhead: Overhead::default(),
                     scratch: RefCell::new(vec![0; SCRATCH_BYTES].into_boxed_slice()),
                     stalls: Stalls::default(),

@@ -79,6 +79,7 @@ impl Recording {
             bytes: 0,
             is_round_trip: false,
             error: None,
+            said: None,
         }
     }
 }

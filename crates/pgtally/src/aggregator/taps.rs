@@ -131,6 +131,8 @@ impl Taps {
                     kind: tapped.kind.name(),
                     fingerprint: &fingerprint,
                     statement: statement.as_deref(),
+                    text: tapped.said.as_ref().map(|said| &*said.text),
+                    values: tapped.said.as_ref().map(|said| &*said.values),
                     duration_ms: milliseconds(duration_ns),
                     server_ms: milliseconds(tapped.server_ns),
                     rows: tapped.rows,

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::{BaselineSettings, CacheSettings, Config, ConfigErrors, Effective, contradictions};
 
 /// Settings that count from the next start on.
-const RESTART_ONLY: [&str; 15] = [
+const RESTART_ONLY: [&str; 16] = [
     "admin.listen",
     "cache.ambiguous_hold",
     "cache.ask_locks",
@@ -18,6 +18,7 @@ const RESTART_ONLY: [&str; 15] = [
     "cache.keep_alive",
     "cache.wait",
     "baselines.state_file",
+    "capture.parameters",
     "log.format",
     "relay.analysis",
     "relay.listen",

@@ -54,6 +54,14 @@ pub(super) fn switch(text: &str) -> Result<bool, String> {
     }
 }
 
+pub(super) fn tells_values(text: &str) -> Result<bool, String> {
+    match text {
+        "full" => Ok(true),
+        "hash" => Ok(false),
+        _ => Err("neither hash nor full".into()),
+    }
+}
+
 pub(super) fn session_attrs(text: &str) -> Result<SessionAttrs, String> {
     SessionAttrs::ALL
         .into_iter()

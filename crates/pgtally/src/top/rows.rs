@@ -153,8 +153,8 @@ fn row(view: View, it: &Value) -> Row {
         severity: severity(it),
         detail: detail(it),
         copy: copied(it),
-        statement: whole(it, "statement"),
-        values: None,
+        statement: whole(it, "text").or_else(|| whole(it, "statement")),
+        values: values(it),
         database: whole(it, "database"),
     }
 }
@@ -216,6 +216,12 @@ fn detail(it: &Value) -> Vec<(String, String)> {
             (name.replace('_', " "), visible(&text))
         })
         .collect()
+}
+
+/// Bound values, where they are told.
+fn values(it: &Value) -> Option<Vec<Option<String>>> {
+    let values = it.get("values")?.as_array()?;
+    Some(values.iter().map(|value| value.as_str().map(str::to_owned)).collect())
 }
 
 /// A text as it is, where there is one.
