@@ -86,7 +86,7 @@ impl Hearing {
                 return;
             }
             let at = self.runs.iter().position(|run| run.fingerprint == tapped.fingerprint);
-            let run = at.and_then(|at| self.runs.drain(..=at).last());
+            let run = at.and_then(|at| self.runs.drain(..=at).next_back());
             tapped.said = run.map(|run| Box::new(run.said));
             // What follows in its group is passed over.
             self.is_lost = tapped.error.is_some();
