@@ -90,66 +90,16 @@ pub(super) fn tapped(it: &Value) -> Row {
 }
 
 fn row(view: View, it: &Value) -> Row {
-    let text = |name: &str| short(it.get(name).and_then(Value::as_str).unwrap_or_default(), CELL_CHARS);
-    let count = |name: &str| number(it.get(name).and_then(Value::as_u64).unwrap_or_default());
-    let float = |name: &str| it.get(name).and_then(Value::as_f64).unwrap_or_default();
-    let inner = |group: &str, name: &str| {
-        it.get(group).and_then(|group| group.get(name)).and_then(Value::as_f64).unwrap_or_default()
-    };
-    let mean_ms = float("db_ms") / float("calls").max(1.0);
     let cells = match view {
-        View::Findings => vec![
-            what(it),
-            format!("×{}", count("repeat")),
-            milliseconds(float("wasted_ms")),
-            count("requests"),
-            text("route"),
-            concerned(it),
-        ],
-        View::Routes => vec![
-            text("route"),
-            count("requests"),
-            format!("{:.0}", inner("queries_per_request", "p50")),
-            format!("{:.0}", inner("queries_per_request", "p95")),
-            count("similar_max"),
-            milliseconds(inner("db_time", "p95")),
-            milliseconds(inner("duration", "p95")),
-            count("errors"),
-            count("findings"),
-        ],
-        View::Statements => vec![
-            format!("{:.1} %", float("share")),
-            count("calls"),
-            milliseconds(mean_ms),
-            milliseconds(inner("time", "p95")),
-            milliseconds(inner("time", "max")),
-            count("errors"),
-            moment(&text("last_seen")).get(11..).unwrap_or_default().to_owned(),
-            text("statement"),
-        ],
-        View::Sessions => vec![
-            count("session"),
-            text("state"),
-            text("client"),
-            text("database"),
-            text("user"),
-            text("application"),
-            count("queries"),
-            text("route"),
-        ],
-        View::Tap => vec![
-            text("at").get(11..23).unwrap_or_default().to_owned(),
-            milliseconds(float("duration_ms")),
-            count("rows"),
-            marks(it),
-            text("route"),
-            count("session"),
-            text("statement"),
-        ],
+        View::Findings => of_finding(it),
+        View::Routes => of_route(it),
+        View::Statements => of_statement(it),
+        View::Sessions => of_session(it),
+        View::Tap => of_tapped(it),
     };
     Row {
         cells,
-        duration_ms: float("duration_ms"),
+        duration_ms: float(it, "duration_ms"),
         severity: severity(it),
         detail: detail(it),
         copy: copied(it),
@@ -157,6 +107,86 @@ fn row(view: View, it: &Value) -> Row {
         values: values(it),
         database: whole(it, "database"),
     }
+}
+
+fn text(it: &Value, name: &str) -> String {
+    short(it.get(name).and_then(Value::as_str).unwrap_or_default(), CELL_CHARS)
+}
+
+fn count(it: &Value, name: &str) -> String {
+    number(it.get(name).and_then(Value::as_u64).unwrap_or_default())
+}
+
+fn float(it: &Value, name: &str) -> f64 {
+    it.get(name).and_then(Value::as_f64).unwrap_or_default()
+}
+
+/// A number of one group of numbers.
+fn inner(it: &Value, group: &str, name: &str) -> f64 {
+    it.get(group).map_or(0.0, |group| float(group, name))
+}
+
+fn of_finding(it: &Value) -> Vec<String> {
+    vec![
+        what(it),
+        format!("×{}", count(it, "repeat")),
+        milliseconds(float(it, "wasted_ms")),
+        count(it, "requests"),
+        text(it, "route"),
+        concerned(it),
+    ]
+}
+
+fn of_route(it: &Value) -> Vec<String> {
+    vec![
+        text(it, "route"),
+        count(it, "requests"),
+        format!("{:.0}", inner(it, "queries_per_request", "p50")),
+        format!("{:.0}", inner(it, "queries_per_request", "p95")),
+        count(it, "similar_max"),
+        milliseconds(inner(it, "db_time", "p95")),
+        milliseconds(inner(it, "duration", "p95")),
+        count(it, "errors"),
+        count(it, "findings"),
+    ]
+}
+
+fn of_statement(it: &Value) -> Vec<String> {
+    vec![
+        format!("{:.1} %", float(it, "share")),
+        count(it, "calls"),
+        milliseconds(float(it, "db_ms") / float(it, "calls").max(1.0)),
+        milliseconds(inner(it, "time", "p95")),
+        milliseconds(inner(it, "time", "max")),
+        count(it, "errors"),
+        moment(&text(it, "last_seen")).get(11..).unwrap_or_default().to_owned(),
+        text(it, "statement"),
+    ]
+}
+
+fn of_session(it: &Value) -> Vec<String> {
+    vec![
+        count(it, "session"),
+        text(it, "state"),
+        text(it, "client"),
+        text(it, "database"),
+        text(it, "user"),
+        text(it, "application"),
+        count(it, "queries"),
+        text(it, "route"),
+    ]
+}
+
+fn of_tapped(it: &Value) -> Vec<String> {
+    vec![
+        text(it, "at").get(11..23).unwrap_or_default().to_owned(),
+        milliseconds(float(it, "duration_ms")),
+        count(it, "rows"),
+        marks(it),
+        text(it, "route"),
+        count(it, "session"),
+        text(it, "statement"),
+    ]
 }
 
 /// The statement of a finding, or what it is about instead.
