@@ -127,7 +127,7 @@ def rule_schema(cache):
     """One rule of the cache: what it matches, and what that gets."""
     limits = {key: cache[key] for key in ("mode", "ttl", "stale_while_revalidate", "entry_max")}
     limits = {key: {name: fact for name, fact in facts.items() if name != "default"} for key, facts in limits.items()}
-    lists = {key: schema_of("list of names") for key in ("tables", "tags")}
+    lists = {key: schema_of("list of names") for key in ("tables", "tags", "vary")}
     own = {
         "database": TEXT, "user": TEXT, "pattern": TEXT, "fingerprint": {"type": "string", "pattern": "^[0-9a-f]{16}$"},
         "cache": schema_of("switch")}

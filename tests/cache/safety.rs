@@ -32,6 +32,8 @@ const SCHEMA: &str = "\
     CREATE POLICY noted ON noted USING (note(current_user));
     GRANT SELECT ON noted TO alice;
     CREATE FUNCTION becomes(text) RETURNS text STABLE LANGUAGE sql AS 'SELECT set_config(''role'', $1, false)';
+    CREATE FUNCTION becomes_tenant(text) RETURNS void LANGUAGE plpgsql AS
+        'BEGIN PERFORM set_config(''app.user'', $1, false); END';
     GRANT CREATE, USAGE ON SCHEMA public TO alice, bob; GRANT TEMP ON DATABASE postgres TO alice, bob;";
 
 const HINT: &str = "/* pgtally:cache ttl=60s */";
@@ -146,6 +148,81 @@ fn row_security_by_a_setting() {
         ("postgres", "SET row_security = off"),
         ("postgres", OWN),
     ]);
+}
+
+/// Rules for what row security hides by a setting.
+const VARYING: [(&str, &str); 2] =
+    [("cache.rules.own.tables", "own, papers, rooms"), ("cache.rules.own.vary", "App.User")];
+const TENANT: &str = "SELECT title FROM own";
+
+#[test]
+fn two_tenants_with_row_security_never_see_each_others_rows() {
+    let mut twins = Twins::with(SCHEMA, &VARYING);
+    let mut hits = twins.hits();
+    for (name, text) in [
+        ("alice", "SET app.user = 'alice'"),
+        ("bob", "SET app.user = 'bob'"),
+        ("alice/2", "SELECT set_config('app.user', 'alice', false)"),
+        // The same user as another tenant, and back.
+        ("alice", "SET app.user = 'bob'"),
+        ("alice", "SELECT set_config('app.user', 'alice', false)"),
+        ("alice", "BEGIN; SET LOCAL app.user = 'bob'; SELECT title FROM own; COMMIT"),
+        ("alice", "BEGIN; SET app.user = 'bob'; ROLLBACK"),
+        ("alice", "SELECT set_config('app.user', 'bob', true)"),
+        ("alice", "DO $$ BEGIN PERFORM set_config('app.user', 'bob', false); END $$"),
+        ("alice", "SELECT becomes_tenant('alice')"),
+        ("alice", "RESET ALL"),
+        ("alice", "SET app.user = ''"),
+        ("bob", "DISCARD ALL"),
+        ("bob", "SET app.user = 'bob'"),
+        ("bob", "RESET app.user"),
+        ("postgres", "SET app.user = 'alice'"),
+        ("postgres", "SET ROLE bob"),
+    ] {
+        twins.query(name, text);
+        (0..3).for_each(|_| twins.query(name, TENANT));
+        assert!(twins.hits() >= hits + 1.0, "nothing came from the cache after {text}");
+        hits = twins.hits();
+    }
+    twins.query("alice", "BEGIN");
+    twins.query("alice", "SET LOCAL app.user = 'bob'");
+    (0..3).for_each(|_| twins.query("alice", TENANT));
+    twins.query("alice", "COMMIT");
+    (0..3).for_each(|_| twins.query("alice", TENANT));
+    twins.query("postgres/2", "UPDATE own SET title = title || '!'");
+    twins.query("postgres/2", "ALTER POLICY own ON own USING (owner <> current_setting('app.user', true))");
+    for name in ["alice", "bob", "postgres"] {
+        (0..3).for_each(|_| twins.query(name, TENANT));
+    }
+}
+
+#[test]
+fn row_security_is_cached_only_as_far_as_rules_declare_it() {
+    let mut twins = Twins::with(SCHEMA, &VARYING);
+    // Of what no rule declares: another setting, the time, a name nobody knows, a hint instead of a rule.
+    for policy in [
+        "owner = current_setting('app.other', true)",
+        "owner = current_setting('app.' || 'user', true)",
+        "owner = current_setting('app.user', true) AND now() > '2020-01-01'",
+        "owner = current_setting('app.user', true) AND current_date > '2020-01-01'",
+        "owner = becomes(current_setting('app.user', true))",
+    ] {
+        twins.query("postgres", &format!("ALTER POLICY own ON own USING ({policy})"));
+        twins.settle();
+        (0..3).for_each(|_| twins.query("postgres", TENANT));
+        assert!(twins.hits() == 0.0, "{policy}");
+    }
+    assert!(twins.proxy.metric_sum("pgtally_cache_bypass_total", "reason=\"row_security\"") >= 15.0);
+    // A policy that reads another table is as new as that one.
+    twins.query("postgres", "CREATE TABLE rooms (owner name); GRANT SELECT ON rooms TO alice");
+    let rooms = "owner IN (SELECT r.owner FROM rooms r) AND current_user = current_setting('app.user', true)";
+    twins.query("postgres", &format!("ALTER POLICY own ON own USING ({rooms})"));
+    twins.settle();
+    twins.query("alice", "SET app.user = 'alice'");
+    (0..3).for_each(|_| twins.query("alice", TENANT));
+    assert!(twins.hits() >= 1.0);
+    twins.query("postgres", "INSERT INTO rooms VALUES ('bob')");
+    (0..3).for_each(|_| twins.query("alice", TENANT));
 }
 
 #[test]

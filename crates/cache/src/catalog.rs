@@ -15,6 +15,7 @@
 
 pub mod body;
 mod builtin;
+pub mod policy;
 mod reads;
 pub mod rows;
 #[cfg(test)]
@@ -24,6 +25,7 @@ mod writes;
 use pgtally_fingerprint::{Access, Effect, Function, Refusal, Table};
 use rustc_hash::FxHashMap;
 
+use policy::RowPolicy;
 pub use rows::CatalogRows;
 use rows::{FunctionId, Relation, Routine};
 
@@ -49,7 +51,7 @@ pub struct Catalog {
     calls: FxHashMap<TableId, Vec<FunctionId>>,
     /// What becomes of every login, also of those past this proxy.
     login_writes: WriteSet,
-    policies: FxHashMap<TableId, Vec<Access>>,
+    policies: FxHashMap<TableId, Vec<RowPolicy>>,
     views: FxHashMap<TableId, Access>,
     operators: FxHashMap<String, Vec<FunctionId>>,
     types: FxHashMap<String, Vec<FunctionId>>,

@@ -20,13 +20,14 @@ pub struct TableId(pub u32);
 pub struct ReadSet {
     tables: Vec<TableId>,
     is_anything: bool,
+    security: Option<Box<[Box<str>]>>,
 }
 
 impl ReadSet {
     /// Any table of the database: every write makes the answer old.
     #[must_use]
     pub const fn anything() -> Self {
-        Self { tables: Vec::new(), is_anything: true }
+        Self { tables: Vec::new(), is_anything: true, security: None }
     }
 
     /// These tables and no others.
@@ -35,7 +36,31 @@ impl ReadSet {
         let mut tables: Vec<TableId> = tables.into_iter().collect();
         tables.sort_unstable();
         tables.dedup();
-        if tables.len() > TABLES_MAX { Self::anything() } else { Self { tables, is_anything: false } }
+        if tables.len() > TABLES_MAX {
+            Self::anything()
+        } else {
+            Self { tables, is_anything: false, security: None }
+        }
+    }
+
+    /// The same tables, of which row security shows what these settings (in small letters) and the user say.
+    #[must_use]
+    pub fn secured_by(self, settings: impl IntoIterator<Item = Box<str>>) -> Self {
+        Self { security: Some(settings.into_iter().collect()), ..self }
+    }
+
+    /// Settings by which row security chooses the rows; `None` where there is none.
+    #[must_use]
+    pub fn security(&self) -> Option<&[Box<str>]> {
+        self.security.as_deref()
+    }
+
+    /// Whether an answer may be kept under the values of the settings `vary`: row security needs some to be declared,
+    /// and all that it asks for among them.
+    #[must_use]
+    pub fn is_covered_by(&self, vary: &[Box<str>]) -> bool {
+        let is_covered = |asked: &[Box<str>]| !vary.is_empty() && asked.iter().all(|it| vary.contains(it));
+        self.security().is_none_or(is_covered)
     }
 
     /// The tables in order, each once; meaningless where [`ReadSet::is_anything`].
@@ -270,7 +295,7 @@ reasons! {
     Portal = "portal",
     /// Answers of this shape were hardly ever asked for again.
     Refused = "refused",
-    /// Row security: rows depend on who asks.
+    /// Row security: rows depend on who asks, and no rule declares on what (`vary`).
     RowSecurity = "row_security",
     /// A sequence.
     Sequence = "sequence",

@@ -111,13 +111,15 @@ impl Equivalent<Key> for KeyRef<'_> {
 }
 
 /// Writes the bytes of a unit's key into `bytes`; false where it would be too long. `text` is bare, `types` are those
-/// of its definition. `tags` make answers old: one that was kept under others does not hear of these.
+/// of its definition. `tags` make answers old: one that was kept under others does not hear of these. `varying` are the
+/// settings, with their values, that the answer depends on besides its environment.
 #[must_use]
 pub fn write_key(
     mode: Mode,
     unit: &Unit<'_>,
     (text, types): (&[u8], &[u8]),
     tags: &[Box<str>],
+    varying: &[u8],
     bytes: &mut Vec<u8>,
 ) -> bool {
     bytes.clear();
@@ -127,13 +129,13 @@ pub fn write_key(
         Unit::Extended { bound, .. } => (b'E', bound),
     };
     let tags_bytes: usize = tags.iter().map(|tag| size_of::<u32>() + tag.len()).sum();
-    if text.len() + types.len() + bound.len() + tags_bytes > KEY_BYTES_MAX {
+    if text.len() + types.len() + bound.len() + tags_bytes + varying.len() > KEY_BYTES_MAX {
         return false;
     }
     // Each mode keeps its answers by rules of its own.
     bytes.extend_from_slice(&[kind, mode as u8]);
     bytes.extend_from_slice(&(tags.len() as u32).to_le_bytes());
-    for part in tags.iter().map(|tag| tag.as_bytes()).chain([text, types]) {
+    for part in tags.iter().map(|tag| tag.as_bytes()).chain([varying, text, types]) {
         // Each part with its length, or one could begin where another ends.
         bytes.extend_from_slice(&(part.len() as u32).to_le_bytes());
         bytes.extend_from_slice(part);
@@ -153,7 +155,7 @@ mod tests {
     fn tagged(unit: &Unit<'_>, text: &[u8], types: &[u8], tags: &[&str]) -> Vec<u8> {
         let mut bytes = Vec::new();
         let tags: Vec<Box<str>> = tags.iter().map(|tag| Box::from(*tag)).collect();
-        assert!(write_key(Mode::Ttl, unit, (text, types), &tags, &mut bytes));
+        assert!(write_key(Mode::Ttl, unit, (text, types), &tags, b"", &mut bytes));
         bytes
     }
 
@@ -177,7 +179,7 @@ mod tests {
             assert!(keys.iter().skip(index + 1).all(|other| one != other), "{index}");
         }
         let long = vec![b'x'; KEY_BYTES_MAX + 1];
-        assert!(!write_key(Mode::Ttl, &Unit::Simple { text: b"" }, (&long, b""), &[], &mut Vec::new()));
+        assert!(!write_key(Mode::Ttl, &Unit::Simple { text: b"" }, (&long, b""), &[], b"", &mut Vec::new()));
     }
 
     #[test]

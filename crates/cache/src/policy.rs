@@ -3,6 +3,7 @@
 //! A rule is the operator's word and may choose any mode and lifetime. A hint is the application's, in a comment that
 //! may come from elsewhere: it only narrows what a rule, or else the limits for all, allow.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use pgtally_fingerprint::{Fingerprint, Table};
@@ -76,6 +77,8 @@ pub struct Rule {
     pub limits: Limits,
     /// Tags of its statements' answers.
     pub tags: Vec<Box<str>>,
+    /// Settings, in small letters, whose values part its statements' answers.
+    pub vary: Vec<Box<str>>,
 }
 
 /// A statement as rules see it.
@@ -94,6 +97,13 @@ pub struct Subject<'a> {
 }
 
 impl Policy {
+    /// All settings that rules name in `vary`, each once.
+    #[must_use]
+    pub fn vary(&self) -> Vec<Box<str>> {
+        let all: BTreeSet<&Box<str>> = self.rules.iter().flat_map(|rule| &rule.vary).collect();
+        all.into_iter().cloned().collect()
+    }
+
     /// Whether what is asked of a statement may depend on the literals that its shape keeps.
     #[must_use]
     pub fn reads_shapes(&self) -> bool {
@@ -132,6 +142,8 @@ pub struct Plan {
     pub bytes_max: usize,
     /// Names by which it is made old.
     pub tags: Vec<Box<str>>,
+    /// Settings whose values part it from others.
+    pub vary: Vec<Box<str>>,
 }
 
 /// What is decided of one text.
@@ -176,6 +188,7 @@ impl Policy {
             stale: limits.stale,
             bytes_max: limits.bytes_max,
             tags: rule.map(|rule| rule.tags.clone()).unwrap_or_default(),
+            vary: rule.map(|rule| rule.vary.clone()).unwrap_or_default(),
         };
         let refused = if is_hinted { plan.narrow(hint) } else { 0 };
         if plan.mode != Mode::Ttl {
@@ -236,6 +249,7 @@ mod tests {
             is_off: false,
             limits: limits(Mode::Ttl),
             tags: vec!["catalog".into()],
+            vary: vec!["app.tenant".into()],
         }
     }
 
@@ -302,5 +316,6 @@ mod tests {
         let (plan, _) = plan(vec![rule()], "pgtally:cache tags=catalog,b");
         assert_eq!((plan.mode, plan.stale), (Mode::Ttl, MINUTE));
         assert_eq!(plan.tags, vec![Box::from("catalog"), Box::from("b")]);
+        assert_eq!(plan.vary, vec![Box::from("app.tenant")]);
     }
 }

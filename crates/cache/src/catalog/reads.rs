@@ -1,10 +1,12 @@
 //! Whether a read's answer depends on tables and its key alone, and on which tables.
 
+use std::collections::BTreeSet;
+
 use pgtally_fingerprint::{Access, Function, Table};
 use rustc_hash::FxHashSet;
 
 use super::rows::{FunctionId, Relation, RelationKind, Routine, Volatility};
-use super::{Catalog, builtin, is_system, is_temporary, refused};
+use super::{Catalog, builtin, is_system, is_temporary, policy, refused};
 use crate::facts::{BypassReason, ReadSet, TableId};
 
 /// Tables the answer depends on.
@@ -13,18 +15,24 @@ use crate::facts::{BypassReason, ReadSet, TableId};
 ///
 /// The first reason found why it depends on more.
 pub(super) fn closure(catalog: &Catalog, access: &Access) -> Result<ReadSet, BypassReason> {
-    let mut closure = Closure { catalog, seen: FxHashSet::default(), pending: Vec::new() };
+    let mut closure = Closure { catalog, seen: FxHashSet::default(), pending: Vec::new(), security: None };
     closure.query(access)?;
     while let Some(relation) = closure.pending.pop() {
         closure.relation(relation)?;
     }
-    Ok(ReadSet::of(closure.seen))
+    let tables = ReadSet::of(closure.seen);
+    Ok(match closure.security {
+        None => tables,
+        Some(settings) => tables.secured_by(settings),
+    })
 }
 
 struct Closure<'c> {
     catalog: &'c Catalog,
     seen: FxHashSet<TableId>,
     pending: Vec<&'c Relation>,
+    /// Settings that row security asks for, where there is any.
+    security: Option<BTreeSet<Box<str>>>,
 }
 
 impl<'c> Closure<'c> {
@@ -74,7 +82,7 @@ impl<'c> Closure<'c> {
             RelationKind::Materialized | RelationKind::Table => {}
         }
         if relation.has_row_security {
-            return Err(BypassReason::RowSecurity);
+            self.secured(relation).ok_or(BypassReason::RowSecurity)?;
         }
         if relation.is_unlogged {
             return Err(BypassReason::Unlogged);
@@ -87,6 +95,30 @@ impl<'c> Closure<'c> {
             self.follow(catalog.relation(*child).ok_or(BypassReason::UnknownTable)?);
         }
         Ok(())
+    }
+
+    /// Follows the table's policies; `None` where one of them depends on more than tables, settings and the user.
+    fn secured(&mut self, relation: &Relation) -> Option<()> {
+        let catalog = self.catalog;
+        self.security.get_or_insert_default();
+        for policy in catalog.policies.get(&relation.id).into_iter().flatten() {
+            let settings = policy.settings.as_ref()?;
+            self.policy(&policy.access).ok()?;
+            self.security.get_or_insert_default().extend(settings.iter().cloned());
+        }
+        Some(())
+    }
+
+    fn policy(&mut self, access: &Access) -> Result<(), BypassReason> {
+        let is_asking = |function: &Function| function.name == policy::ASKS_SETTING;
+        // What it asks for is told by `RowPolicy::settings`, and so is whether its refusal counts.
+        let (asking, functions): (Vec<_>, Vec<_>) = access.functions.iter().cloned().partition(is_asking);
+        let are_own =
+            asking.iter().flat_map(|function| self.catalog.called(function)).all(|it| it.is_builtin);
+        if !are_own {
+            return Err(BypassReason::Function);
+        }
+        self.query(&Access { functions, refusal: None, ..access.clone() })
     }
 
     fn call(&self, function: &Function) -> Result<(), BypassReason> {

@@ -2,6 +2,7 @@
 
 use pgtally_fingerprint::Access;
 
+use super::policy::RowPolicy;
 use crate::facts::TableId;
 
 /// OID of a function (`pg_proc.oid`).
@@ -95,8 +96,8 @@ pub struct CatalogRows {
     pub calls: Vec<(TableId, FunctionId)>,
     /// Functions of event triggers that run at every login.
     pub logins: Vec<FunctionId>,
-    /// A table and what a policy of it accesses, whether it is read or written.
-    pub policies: Vec<(TableId, Access)>,
+    /// A table and a policy of it, whether it is read or written.
+    pub policies: Vec<(TableId, RowPolicy)>,
     /// Views and what their queries access, all names with their schema.
     pub views: Vec<(TableId, Access)>,
     /// All functions.

@@ -1,5 +1,6 @@
 use pgtally_fingerprint::{Access, Effect, Function, Refusal, Table};
 
+use super::policy::RowPolicy;
 use super::rows::{CatalogRows, FunctionId, Operator, Relation, RelationKind, Routine, Volatility};
 use super::{Catalog, facts_without_catalog};
 use crate::facts::{BypassReason, StatementFacts, TableId};
@@ -73,7 +74,13 @@ fn catalog() -> Catalog {
         cascades: vec![(PRODUCTS, LINES), (LINES, NOTES), (NOTES, LINES)],
         calls: vec![(AUDITED, FunctionId(100)), (TableId(14), FunctionId(101))],
         logins: vec![FunctionId(112)],
-        policies: vec![(TableId(9), Access { functions: vec![function("note_it")], ..plain() })],
+        policies: vec![(
+            TableId(9),
+            RowPolicy::new(
+                "SELECT note_it(owner)",
+                Access { functions: vec![function("note_it")], ..plain() },
+            ),
+        )],
         views: vec![
             (CHEAP, Access { reads: vec![table("public.products")], ..plain() }),
             (TableId(15), Access { refusal: Some(Refusal::SessionValue), ..plain() }),

@@ -167,7 +167,7 @@ impl<'c> Closure<'c> {
 
     fn policies(&mut self, id: TableId) {
         let catalog = self.catalog;
-        catalog.policies.get(&id).into_iter().flatten().for_each(|access| self.access(access));
+        catalog.policies.get(&id).into_iter().flatten().for_each(|policy| self.access(&policy.access));
     }
 
     fn view_is_read(&mut self, id: TableId) {

@@ -43,8 +43,11 @@ const SETTINGS: [&str; 22] = [
 /// Of the question: the session's user, the current one, and `role`.
 const USER_COLUMNS: [usize; 3] = [8, 9, 15];
 
-/// The messages that ask.
-pub(super) fn question() -> Vec<u8> {
+/// Of the question: columns before the settings, the settings included.
+const FIXED_COLUMNS: usize = 10 + SETTINGS.len();
+
+/// The messages that ask, for the settings `vary` as well.
+pub(super) fn question(vary: &[Box<str>]) -> Vec<u8> {
     let mut text = "SELECT pg_catalog.pg_is_in_recovery(), \
         pg_catalog.pg_my_temp_schema() OPERATOR(pg_catalog.<>) 0 AND EXISTS (SELECT FROM pg_catalog.pg_class \
         WHERE relnamespace OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema()), \
@@ -53,7 +56,7 @@ pub(super) fn question() -> Vec<u8> {
         pg_catalog.pg_postmaster_start_time()::pg_catalog.text, pg_catalog.inet_server_addr()::pg_catalog.text, \
         pg_catalog.inet_server_port()::pg_catalog.text, pg_catalog.current_database(), session_user, current_user"
         .to_owned();
-    for setting in SETTINGS {
+    for setting in SETTINGS.into_iter().chain(vary.iter().map(|setting| &**setting)) {
         text.push_str(&format!(", pg_catalog.current_setting('{setting}', true)"));
     }
     group(b"pgtally environment\0", &text)
@@ -91,10 +94,34 @@ pub(super) struct Known {
     pub(super) is_standby: bool,
     /// After this time without a word the server ends the session.
     pub(super) idle_timeout: Option<Duration>,
+    /// The settings asked for besides, with their values; `None` for one that is not set.
+    varying: Vec<(Box<str>, Option<Box<[u8]>>)>,
+}
+
+impl Known {
+    /// The values of these settings, for a key; `None` where one was not asked for.
+    pub(super) fn values_of(&self, vary: &[Box<str>]) -> Option<Vec<u8>> {
+        let mut bytes = Vec::new();
+        for name in vary {
+            let (_, value) = self.varying.iter().find(|(known, _)| known == name)?;
+            bytes.extend_from_slice(name.as_bytes());
+            // A name has no such byte, and a value is told from none.
+            bytes.extend_from_slice(&[0, u8::from(value.is_some())]);
+            let value = value.as_deref().unwrap_or_default();
+            bytes.extend_from_slice(&(value.len() as u32).to_le_bytes());
+            bytes.extend_from_slice(value);
+        }
+        Some(bytes)
+    }
 }
 
 /// Reads the answer, or says why the session's answers cannot be kept.
-pub(super) fn read(answer: &Answer, at_ns: u64, fault: Fault) -> Result<Known, BypassReason> {
+pub(super) fn read(
+    answer: &Answer,
+    vary: Vec<Box<str>>,
+    at_ns: u64,
+    fault: Fault,
+) -> Result<Known, BypassReason> {
     let mut cells = Cells::new(&answer.row);
     let mut cell = || cells.next().flatten();
     let (Some(standby), Some(temporary), Some(encoding)) = (cell(), cell(), cell()) else {
@@ -111,13 +138,30 @@ pub(super) fn read(answer: &Answer, at_ns: u64, fault: Fault) -> Result<Known, B
         return Err(BypassReason::Temporary);
     }
     let environment = if fault.is(Fault::NoRoleInKey) {
-        let others = Cells::new(&answer.row).enumerate().filter(|(at, _)| !USER_COLUMNS.contains(at));
+        let others = Cells::new(&answer.row)
+            .take(FIXED_COLUMNS)
+            .enumerate()
+            .filter(|(at, _)| !USER_COLUMNS.contains(at));
         Environment::new(&others.flat_map(|(_, cell)| cell.unwrap_or_default()).copied().collect::<Vec<_>>())
     } else {
-        Environment::new(&answer.row)
+        Environment::new(fixed(&answer.row))
     };
     let environment = Arc::new(environment);
-    Ok(Known { environment, at_ns, is_standby: standby != b"f", idle_timeout })
+    let mut values = Cells::new(&answer.row).skip(FIXED_COLUMNS);
+    let mut varying = Vec::with_capacity(vary.len());
+    for name in vary {
+        let value = values.next().ok_or(BypassReason::Environment)?;
+        varying.push((name, value.map(Into::into)));
+    }
+    Ok(Known { environment, at_ns, is_standby: standby != b"f", idle_timeout, varying })
+}
+
+/// The bytes of a row without its number of cells, and without what was asked for besides.
+fn fixed(row: &[u8]) -> &[u8] {
+    let cells = row.get(size_of::<u16>()..).unwrap_or_default();
+    let cell_bytes = |cell: Option<&[u8]>| size_of::<u32>() + cell.map_or(0, <[u8]>::len);
+    let end = Cells::new(row).take(FIXED_COLUMNS).map(cell_bytes).sum();
+    cells.get(..end).unwrap_or(cells)
 }
 
 /// `10min`, as `current_setting` shows it; `None` for 0.
@@ -151,7 +195,7 @@ mod tests {
 
     fn known(cells: &[&str]) -> Result<Known, BypassReason> {
         let cells: Vec<_> = cells.iter().map(|cell| Some(cell.as_bytes())).collect();
-        read(&answer(&cells), 0, Fault::None)
+        read(&answer(&cells), Vec::new(), 0, Fault::None)
     }
 
     #[test]
@@ -165,7 +209,28 @@ mod tests {
         assert_eq!(known(&["f", "f", "sjis", "0"]).unwrap_err(), BypassReason::ClientEncoding);
         assert_eq!(known(&["f"]).unwrap_err(), BypassReason::Environment);
         let failed = Answer { is_failed: true, ..answer(&[Some(b"f"), Some(b"f"), Some(b"UTF8"), None]) };
-        assert_eq!(read(&failed, 0, Fault::None).unwrap_err(), BypassReason::Environment);
+        assert_eq!(read(&failed, Vec::new(), 0, Fault::None).unwrap_err(), BypassReason::Environment);
+    }
+
+    #[test]
+    fn settings_that_rules_name_stand_apart() {
+        let row = |tenant: Option<&'static [u8]>| {
+            let mut cells = vec![Some(&b"f"[..]), Some(b"f"), Some(b"UTF8"), None];
+            cells.resize(FIXED_COLUMNS, Some(b"same"));
+            cells.push(tenant);
+            answer(&cells)
+        };
+        let [vary, other] = [["app.tenant"], ["app.other"]].map(|names| names.map(Box::from));
+        let known = |tenant| read(&row(tenant), vary.to_vec(), 0, Fault::None).unwrap();
+        let all = [known(None), known(Some(b"")), known(Some(b"one")), known(Some(b"two"))];
+        assert!(all.iter().all(|it| it.environment == all[0].environment));
+        let mut values: Vec<_> = all.iter().map(|it| it.values_of(&vary).unwrap()).collect();
+        values.dedup();
+        assert_eq!(values.len(), all.len());
+        assert!(all[0].values_of(&other).is_none());
+        assert_eq!(all[0].values_of(&[]), Some(Vec::new()));
+        let short = read(&row(None), [vary, other].concat(), 0, Fault::None);
+        assert_eq!(short.unwrap_err(), BypassReason::Environment);
     }
 
     #[test]

@@ -99,6 +99,8 @@ pub(crate) struct CachedSession {
     sieve: Sieve,
     environment: Environment,
     asking: Option<Question>,
+    /// What the environment is asked for besides, and the number of the rules that want it.
+    asked_vary: (Vec<Box<str>>, u64),
     /// The chunk at hand has been asked about.
     has_asked_locks: bool,
     fill: Option<Fill>,
@@ -138,6 +140,7 @@ impl CachedSession {
             sieve: Sieve::default(),
             environment: Environment::Unasked,
             asking: None,
+            asked_vary: (Vec::new(), 0),
             has_asked_locks: false,
             fill: None,
             restore: None,
@@ -276,6 +279,9 @@ impl CachedSession {
         may_wait: bool,
     ) -> Result<Step, BypassReason> {
         let reads = meaning.facts.read.as_ref().map_err(|reason| *reason)?;
+        if !reads.is_covered_by(&planned.plan.vary) {
+            return Err(BypassReason::RowSecurity);
+        }
         if !self.desk.cache.is_serving() {
             return Err(BypassReason::Upgrade);
         }
@@ -295,6 +301,8 @@ impl CachedSession {
             return Err(BypassReason::Standby);
         }
         let environment = Arc::clone(&known.environment);
+        // Not known where the rules have changed since the text was read; the next time they are.
+        let varying = known.values_of(&planned.plan.vary).ok_or(BypassReason::Environment)?;
         let half_timeout = known.idle_timeout.map_or(Duration::MAX, |timeout| timeout / 2);
         let keep_alive = self.desk.cache.settings.keep_alive.min(half_timeout);
         if u128::from(now_ns.saturating_sub(self.upstream_ns)) >= keep_alive.as_nanos() {
@@ -302,7 +310,7 @@ impl CachedSession {
         }
         let mut bytes = mem::take(&mut self.key);
         let text = (&*planned.bare, types);
-        if !write_key(planned.plan.mode, unit, text, &planned.tags, &mut bytes) {
+        if !write_key(planned.plan.mode, unit, text, &planned.tags, &varying, &mut bytes) {
             return Err(BypassReason::KeyTooLong);
         }
         let desk = Rc::clone(&self.desk);
@@ -366,6 +374,9 @@ impl CachedSession {
         {
             self.environment = Environment::Unasked;
         }
+        if self.asked_vary.1 != self.desk.cache.policy_number.load(Ordering::Relaxed) {
+            self.environment = Environment::Unasked;
+        }
         match &self.environment {
             Environment::Unasked => Ok(None),
             Environment::Known(known) => Ok(Some(known)),
@@ -427,7 +438,12 @@ impl CachedSession {
                 self.has_asked_locks = true;
                 locks::question()
             }
-            _ => environment::question(),
+            _ => {
+                // The number first: rules that come in between are asked for again.
+                let number = self.desk.cache.policy_number.load(Ordering::SeqCst);
+                self.asked_vary = (self.desk.cache.policy().vary(), number);
+                environment::question(&self.asked_vary.0)
+            }
         }
     }
 
@@ -537,11 +553,11 @@ impl CachedSession {
                 // A restored statement.
                 None => {}
                 Some(Question::Environment) => {
-                    self.environment =
-                        match environment::read(&answer, now_ns, self.desk.cache.settings.fault) {
-                            Ok(known) => Environment::Known(known),
-                            Err(reason) => Environment::Unusable(reason),
-                        };
+                    let (vary, fault) = (mem::take(&mut self.asked_vary.0), self.desk.cache.settings.fault);
+                    self.environment = match environment::read(&answer, vary, now_ns, fault) {
+                        Ok(known) => Environment::Known(known),
+                        Err(reason) => Environment::Unusable(reason),
+                    };
                 }
             }
             self.upstream_ns = now_ns;

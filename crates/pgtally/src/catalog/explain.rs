@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pgtally_cache::catalog::facts_without_catalog;
-use pgtally_cache::{Catalog, StatementFacts, TableId};
+use pgtally_cache::{BypassReason, Catalog, StatementFacts, TableId};
 use pgtally_fingerprint::{Dialect, Scan, normalize};
 use serde::Serialize;
 
@@ -35,6 +35,8 @@ pub(crate) struct Explained {
     cacheable: bool,
     /// Why not.
     pub(crate) reason: Option<&'static str>,
+    /// Settings that a rule has to name in `vary`, or its reason is row security.
+    vary: Vec<String>,
     /// Tables the answer depends on, with their schemas.
     pub(crate) reads: Vec<String>,
     /// Tables it may change, triggers and keys included.
@@ -77,10 +79,13 @@ fn one(catalog: Option<&Catalog>, statement: String) -> Explained {
         names
     };
     let StatementFacts { read, writes, can_commit: _, can_roll_back: _, can_change_session } = &facts;
+    let security = read.as_ref().ok().and_then(|read| read.security());
+    let reason = read.as_ref().err().copied().or(security.map(|_| BypassReason::RowSecurity));
     Explained {
         statement,
-        cacheable: read.is_ok(),
-        reason: read.as_ref().err().map(|reason| reason.name()),
+        cacheable: reason.is_none(),
+        reason: reason.map(BypassReason::name),
+        vary: security.unwrap_or_default().iter().map(ToString::to_string).collect(),
         reads: read.as_ref().map(|read| named(read.tables())).unwrap_or_default(),
         writes: named(writes.tables()),
         writes_everything: writes.is_everything(),

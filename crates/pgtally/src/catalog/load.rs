@@ -7,6 +7,7 @@ use std::hash::Hasher;
 
 use pgtally_cache::catalog::CatalogRows;
 use pgtally_cache::catalog::body::{body_access, may_define};
+use pgtally_cache::catalog::policy::RowPolicy;
 use pgtally_cache::catalog::rows::{FunctionId, Operator, Relation, RelationKind, Routine, Volatility};
 use pgtally_cache::clock_words::has_clock_word;
 use pgtally_cache::{Catalog, TableId};
@@ -104,7 +105,7 @@ fn understand(answers: &Answers) -> Result<Loaded, LoadError> {
         cascades: each(&answers.cascades, |row| Some((table_id(row, 0)?, table_id(row, 1)?)))?,
         calls: each(&answers.calls, |row| Some((table_id(row, 0)?, function_id(row, 1)?)))?,
         logins: each(&answers.logins, |row| function_id(row, 0))?,
-        policies: each(&answers.policies, |row| Some((table_id(row, 0)?, access(row.get(1)?))))?,
+        policies: each(&answers.policies, |row| Some((table_id(row, 0)?, policy(row.get(1)?))))?,
         views: each(&answers.views, |row| Some((table_id(row, 0)?, view(row.get(1)))))?,
         routines: each(&answers.routines, routine)?,
         operators: each(&answers.operators, |row| {
@@ -165,6 +166,10 @@ fn routine(row: &SimpleQueryRow) -> Option<Routine> {
         body: body_access(row.get(5)?, row.get(6).unwrap_or_default()),
         may_define: may_define(row.get(6).unwrap_or_default()),
     })
+}
+
+fn policy(query: &str) -> RowPolicy {
+    RowPolicy::new(query, access(query))
 }
 
 /// `pg_get_viewdef` gives nothing for a view that was dropped meanwhile.

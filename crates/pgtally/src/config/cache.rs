@@ -85,6 +85,7 @@ fn rule(layers: &mut Layers, name: &str, path: &str, all: &Limits) -> Rule {
                 .map_or(all.bytes_max, |bytes| bytes.try_into().unwrap_or(usize::MAX)),
         },
         tags: words(layers, "tags", tag),
+        vary: words(layers, "vary", setting),
     }
 }
 
@@ -106,6 +107,15 @@ fn ttl(text: &str) -> Result<Duration, String> {
 
 fn tag(text: &str) -> Result<Box<str>, String> {
     if pgtally_cache::hint::is_tag(text) { Ok(text.into()) } else { Err("not a tag".into()) }
+}
+
+fn setting(text: &str) -> Result<Box<str>, String> {
+    let is_fine = pgtally_cache::catalog::policy::is_setting(text);
+    if is_fine {
+        Ok(text.to_ascii_lowercase().into())
+    } else {
+        Err("no name of a setting: write app.tenant".into())
+    }
 }
 
 fn pattern(text: &str) -> Result<Regex, String> {
@@ -170,14 +180,14 @@ mod tests {
     fn rules_begin_with_the_limits_of_all() {
         let settings = load(
             "[cache]\nenabled = 'on'\nttl = 'long'\ncapacity = '1GiB'\n\
-             [cache.rules.catalogue]\ntables = ['products', 'public.prices']\nmode = 'ttl'\ntags = 'a,b'\n\
+             [cache.rules.catalogue]\ntables = ['products', 'public.prices']\nmode = 'ttl'\ntags = 'a,b'\nvary = ['App.tenant']\n\
              [cache.rules.reports]\npattern = '^SELECT .* FROM reports'\nttl = '2h'\ncache = 'off'\n",
         )
         .unwrap();
         let [catalogue, reports] = settings.policy.rules.as_slice() else { panic!("{settings:?}") };
         assert_eq!(catalogue.tables, [Box::from("products"), Box::from("public.prices")]);
         assert_eq!((catalogue.limits.mode, catalogue.limits.ttl), (Mode::Ttl, Duration::from_secs(600)));
-        assert_eq!(catalogue.tags.len(), 2);
+        assert_eq!((catalogue.tags.len(), &*catalogue.vary), (2, &[Box::from("app.tenant")][..]));
         assert!(reports.is_off && reports.pattern.is_some() && !catalogue.is_off);
         assert_eq!(reports.limits.ttl, Duration::from_secs(7_200));
     }
@@ -186,7 +196,7 @@ mod tests {
     fn mistakes_are_told_by_path() {
         let errors = load(
             "[cache]\ncapacity = '1KiB'\nmode = 'never'\ndatabase_share = 0\n\
-             [cache.rules.x]\npattern = '('\nfingerprint = '12'\ncolour = 'red'\n",
+             [cache.rules.x]\npattern = '('\nfingerprint = '12'\ncolour = 'red'\nvary = 'a b'\n",
         );
         let mut errors = errors.unwrap_err();
         errors.sort_unstable();
@@ -198,7 +208,8 @@ mod tests {
                 "cache.mode",
                 "cache.rules.x.colour",
                 "cache.rules.x.fingerprint",
-                "cache.rules.x.pattern"
+                "cache.rules.x.pattern",
+                "cache.rules.x.vary"
             ]
         );
     }

@@ -238,7 +238,9 @@ fn words(reason: BypassReason) -> &'static str {
         BypassReason::NotRead => "it is no plain read",
         BypassReason::Portal => "its portal has a name or is fetched in pieces",
         BypassReason::Refused => "answers of this shape were hardly ever asked for again",
-        BypassReason::RowSecurity => "row security makes its rows depend on who asks",
+        BypassReason::RowSecurity => {
+            "row security makes its rows depend on who asks, and no rule says on which settings (vary)"
+        }
         BypassReason::Sequence => "it reads a sequence",
         BypassReason::SeveralStatements => "it came with other statements in one message",
         BypassReason::Standby => "the server is a standby, which may show less than the primary",
