@@ -1,6 +1,9 @@
 //! What statements read and write according to `GET /api/v1/cache/explain`, with definitions of a real PostgreSQL, read
 //! by a role without any rights.
 
+use std::thread;
+use std::time::{Duration, Instant};
+
 use serde_json::Value;
 use support::TestProxy;
 
@@ -136,6 +139,32 @@ fn nothing_is_known_without_a_role_that_may_ask() {
     let answer = explain(&proxy, "SELECT 1 FROM dogs");
     assert_eq!(answer["complete"], false);
     assert_eq!(answer["statements"][0]["reason"], "catalog_unknown");
+}
+
+/// Longer than an answer takes that waits for nothing, shorter than the patience for definitions that are being read.
+const AT_ONCE: Duration = Duration::from_secs(5);
+
+#[test]
+fn what_cannot_be_explained_is_said_at_once_and_takes_no_place() {
+    let server = crate::builder().start().expect("a throwaway PostgreSQL");
+    let without = TestProxy::with(&address(&server), &[]);
+    let with = TestProxy::with(&address(&server), &[("inspect.user", "postgres")]);
+    for (proxy, words) in [(&without, "inspect.user is not set"), (&with, "does not exist")] {
+        let asked = Instant::now();
+        let answer = proxy.json("/api/v1/cache/explain?database=nowhere&sql=SELECT+1");
+        assert!(asked.elapsed() < AT_ONCE, "{:?}", asked.elapsed());
+        assert_eq!(answer["complete"], false);
+        assert!(answer["problem"].as_str().is_some_and(|problem| problem.contains(words)), "{answer}");
+    }
+    // More names than there are places.
+    thread::scope(|scope| {
+        for number in 0..70 {
+            let path = format!("/api/v1/cache/explain?database=nowhere{number}&sql=SELECT+1");
+            let with = &with;
+            scope.spawn(move || assert_eq!(with.json(&path)["complete"], false));
+        }
+    });
+    assert_eq!(explain(&with, "SELECT 1")["complete"], true);
 }
 
 fn explain(proxy: &TestProxy, sql: &str) -> Value {

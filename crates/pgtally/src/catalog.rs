@@ -24,6 +24,7 @@ use thiserror::Error;
 use tokio::sync::Notify;
 use tokio::time::{error::Elapsed, sleep, timeout};
 use tokio_postgres::NoTls;
+use tokio_postgres::error::SqlState;
 use tracing::{info, warn};
 
 use self::load::{LoadError, Loaded, load};
@@ -43,6 +44,9 @@ const REFRESH: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(200);
 /// Time after a failure.
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(2);
+
+/// Of a connection to a database that does not exist.
+const NO_DATABASE: SqlState = SqlState::INVALID_CATALOG_NAME;
 
 /// What a database is called among versions: all upstreams of a process are one server and its standbys.
 pub(crate) fn database_id(name: &str) -> DatabaseId {
@@ -78,7 +82,7 @@ pub(crate) enum CatalogError {
     Late(#[from] Elapsed),
     #[error("cannot read the catalog")]
     Load(#[from] LoadError),
-    #[error("there is no account to ask with")]
+    #[error("there is no account to ask with: inspect.user is not set")]
     NoAccount,
     #[error("no upstream is known to be a primary")]
     NoPrimary,
@@ -94,7 +98,8 @@ struct Database {
     snapshot: Option<Arc<Snapshot>>,
     hash: u64,
     is_wanted: bool,
-    has_failed: bool,
+    /// Why it could not be read the last time.
+    problem: Option<String>,
 }
 
 impl Database {
@@ -132,6 +137,10 @@ impl Catalogs {
     /// The definitions of the database `id`, called `name`; `None` until they are known. Then they are being loaded.
     pub(crate) fn current(&self, id: DatabaseId, name: &str) -> Option<Arc<Snapshot>> {
         let mut databases = self.databases.lock().unwrap_or_else(PoisonError::into_inner);
+        if databases.len() >= DATABASES_MAX && !databases.contains_key(&id) {
+            // Names that no database has, and those of databases that cannot be read, take no place from others.
+            databases.retain(|_, database| database.problem.is_none());
+        }
         let is_full = databases.len() >= DATABASES_MAX;
         let database = match databases.entry(id) {
             Entry::Occupied(entry) => entry.into_mut(),
@@ -149,20 +158,32 @@ impl Catalogs {
     }
 
     /// As [`Catalogs::current`], after at most `patience`.
-    pub(crate) async fn wait(&self, id: DatabaseId, name: &str, patience: Duration) -> Option<Arc<Snapshot>> {
+    ///
+    /// # Errors
+    /// Why the definitions are not known.
+    pub(crate) async fn wait(
+        &self,
+        id: DatabaseId,
+        name: &str,
+        patience: Duration,
+    ) -> Result<Arc<Snapshot>, String> {
         let asked = async {
             loop {
                 let loaded = self.loaded.notified();
                 if let Some(snapshot) = self.current(id, name) {
-                    return Some(snapshot);
+                    return Ok(snapshot);
+                }
+                if !self.is_known(id) {
+                    return Err(format!("definitions of more than {DATABASES_MAX} databases are in use"));
                 }
                 loaded.await;
-                if self.has_failed(id) {
-                    return None;
+                if let Some(problem) = self.problem(id) {
+                    return Err(problem);
                 }
             }
         };
-        timeout(patience, asked).await.ok().flatten()
+        let late = |_| Err(format!("the definitions were not read within {} s", patience.as_secs()));
+        timeout(patience, asked).await.unwrap_or_else(late)
     }
 
     /// Loads what is wanted until the proxy ends; follows reloads of the configuration.
@@ -181,7 +202,10 @@ impl Catalogs {
             for (id, name) in self.due(is_due) {
                 let is_known = match &setting.inspect {
                     Some(account) => self.refresh(id, &name, &setting, account).await,
-                    None => true,
+                    None => {
+                        self.forget(id, &CatalogError::NoAccount);
+                        true
+                    }
                 };
                 if !is_known {
                     pause = PAUSE_AFTER_FAILURE;
@@ -192,9 +216,13 @@ impl Catalogs {
         }
     }
 
-    fn has_failed(&self, id: DatabaseId) -> bool {
+    fn problem(&self, id: DatabaseId) -> Option<String> {
         let databases = self.databases.lock().unwrap_or_else(PoisonError::into_inner);
-        databases.get(&id).is_some_and(|database| database.has_failed)
+        databases.get(&id).and_then(|database| database.problem.clone())
+    }
+
+    fn is_known(&self, id: DatabaseId) -> bool {
+        self.databases.lock().unwrap_or_else(PoisonError::into_inner).contains_key(&id)
     }
 
     /// Whether no session holds a snapshot.
@@ -225,7 +253,11 @@ impl Catalogs {
         let Some(token) = self.versions.definitions(id) else { return true };
         match read(name, setting, account).await {
             Ok(loaded) => self.learn(id, token, loaded),
-            Err(error) => return self.forget(id, &error),
+            Err(error) => {
+                self.forget(id, &error);
+                // A name that no database has says nothing of the server.
+                return matches!(&error, CatalogError::Refused(error) if error.code() == Some(&NO_DATABASE));
+            }
         }
         true
     }
@@ -233,7 +265,7 @@ impl Catalogs {
     fn learn(&self, id: DatabaseId, token: Token, loaded: Loaded) {
         let mut databases = self.databases.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(database) = databases.get_mut(&id) else { return };
-        database.has_failed = false;
+        database.problem = None;
         let is_same = database.hash == loaded.hash;
         let was_current = database.snapshot.as_ref().is_some_and(|it| it.is_current(&self.versions));
         if was_current && is_same {
@@ -254,16 +286,15 @@ impl Catalogs {
     }
 
     /// The first failure of several is logged.
-    fn forget(&self, id: DatabaseId, error: &CatalogError) -> bool {
+    fn forget(&self, id: DatabaseId, error: &CatalogError) {
         let mut databases = self.databases.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(database) = databases.get_mut(&id) {
             database.snapshot = None;
-            if !std::mem::replace(&mut database.has_failed, true) {
-                let error = with_causes(error);
+            let error = with_causes(error);
+            if database.problem.replace(error.clone()).is_none() {
                 warn!(database = %database.name, error, "definitions are unknown; nothing is cached");
             }
         }
-        false
     }
 }
 

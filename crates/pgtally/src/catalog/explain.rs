@@ -22,6 +22,8 @@ pub(crate) struct Explanation {
     schema_version: u32,
     /// False where the database's definitions are unknown.
     pub(crate) complete: bool,
+    /// Why they are unknown.
+    problem: Option<String>,
     /// Which reading of the definitions this is; a later one has a greater number.
     definitions: Option<u64>,
     pub(crate) statements: Vec<Explained>,
@@ -52,12 +54,22 @@ pub(crate) struct Explained {
 /// Explains all statements of a text in a database.
 pub(crate) async fn explain(catalogs: &Catalogs, database: &str, text: &str) -> Explanation {
     let snapshot = catalogs.wait(database_id(database), database, PATIENCE).await;
+    let (snapshot, problem) = match snapshot {
+        Ok(snapshot) => (Some(snapshot), None),
+        Err(problem) => (None, Some(problem)),
+    };
     let definitions = snapshot.as_ref().map(|snapshot| snapshot.number);
     let text = text.to_owned();
     // The parser takes its time for a long text, and this is the thread that accepts sessions.
     let explained = tokio::task::spawn_blocking(move || explained(snapshot.as_ref(), &text)).await;
     let statements = explained.unwrap_or_default();
-    Explanation { schema_version: SCHEMA_VERSION, complete: definitions.is_some(), definitions, statements }
+    Explanation {
+        schema_version: SCHEMA_VERSION,
+        complete: definitions.is_some(),
+        problem,
+        definitions,
+        statements,
+    }
 }
 
 fn explained(snapshot: Option<&Arc<Snapshot>>, text: &str) -> Vec<Explained> {
