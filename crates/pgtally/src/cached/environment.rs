@@ -85,6 +85,9 @@ fn message(tag: u8, body: &[u8]) -> Vec<u8> {
     [&[tag][..], &length.to_be_bytes(), body].concat()
 }
 
+/// Of a setting as a session has it; `None` where it is not set.
+type SettingValue = Option<Box<[u8]>>;
+
 /// What is known of a session.
 #[derive(Debug)]
 pub(super) struct Known {
@@ -94,8 +97,8 @@ pub(super) struct Known {
     pub(super) is_standby: bool,
     /// After this time without a word the server ends the session.
     pub(super) idle_timeout: Option<Duration>,
-    /// The settings asked for besides, with their values; `None` for one that is not set.
-    varying: Vec<(Box<str>, Option<Box<[u8]>>)>,
+    /// The settings asked for besides, with their values.
+    varying: Vec<(Box<str>, SettingValue)>,
 }
 
 impl Known {
