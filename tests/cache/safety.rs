@@ -150,6 +150,32 @@ fn row_security_by_a_setting() {
     ]);
 }
 
+#[test]
+fn what_was_prepared_is_served_again_once_settings_are_changed_back() {
+    let mut twins = Twins::new(SCHEMA);
+    let text = "SELECT at, '2026-05-01'::timestamptz FROM papers ORDER BY id /* pgtally:cache ttl=60s */";
+    let run = [frontend::bind("", "s1", &[], false), frontend::execute("", 0), frontend::sync()].concat();
+    twins.step("alice", "prepares", &[frontend::parse("s1", text, &[]), frontend::sync()].concat());
+    let mut hits = twins.hits();
+    for (change, is_back) in [
+        ("SELECT 1", true),
+        // As asyncpg's pool does it.
+        ("SELECT pg_advisory_unlock_all(); CLOSE ALL; UNLISTEN *; RESET ALL;", true),
+        ("SET TimeZone = 'Asia/Tokyo'", false),
+        ("RESET ALL", true),
+        ("BEGIN", false),
+        ("SET LOCAL DateStyle = 'SQL, DMY'", false),
+        ("COMMIT", true),
+        ("SET DateStyle = 'SQL, DMY'", false),
+        ("SELECT set_config('datestyle', 'ISO, MDY', false)", true),
+    ] {
+        twins.query("alice", change);
+        (0..3).for_each(|_| twins.step("alice", change, &run));
+        assert_eq!(twins.hits() > hits, is_back, "{change}");
+        hits = twins.hits();
+    }
+}
+
 /// Rules for what row security hides by a setting.
 const VARYING: [(&str, &str); 2] =
     [("cache.rules.own.tables", "own, papers, rooms"), ("cache.rules.own.vary", "App.User")];

@@ -13,6 +13,8 @@
 //!
 //! Deliberately absent: sockets, and what statements mean (see [`Statement`]).
 
+use std::cell::Cell;
+
 use pgtally_fingerprint::name_hash;
 use pgtally_protocol::frontend::{self, Bind, Parse, Target, Text};
 use pgtally_protocol::limits::PORTALS_MAX;
@@ -85,8 +87,8 @@ pub struct Prepared<S> {
     name_hash: u64,
     /// Number of the session's last statement that may have redefined names, as of the definition.
     doubts: u32,
-    /// Number of the session's last change of settings, as of the definition.
-    changes: u32,
+    /// Number of the session's settings, as of the definition.
+    settings: Cell<u64>,
 }
 
 impl<S: Statement + Clone> Attachments for Followed<S> {
@@ -128,8 +130,10 @@ pub struct Front<S: Statement + Clone> {
     is_changed: bool,
     /// Statements so far that may have redefined names without a message.
     doubts: u32,
-    /// Changes of settings so far, each perhaps counted more than once.
-    changes: u32,
+    /// Number of the settings of now; no other ones have it.
+    settings: u64,
+    /// The highest number so far.
+    settings_last: u64,
     /// A setting has changed that the end of the transaction may change back.
     may_change_back: bool,
     forgets: Vec<Forgets>,
@@ -156,7 +160,8 @@ impl<S: Statement + Clone> Front<S> {
             is_surely_open: false,
             is_changed: true,
             doubts: 0,
-            changes: 0,
+            settings: 0,
+            settings_last: 0,
             may_change_back: false,
             forgets: Vec::new(),
             portals: Portals(Vec::new()),
@@ -214,7 +219,30 @@ impl<S: Statement + Clone> Front<S> {
     /// its literals then.
     #[must_use]
     pub fn has_settings_of(&self, prepared: &Prepared<S>) -> bool {
-        prepared.changes == self.changes
+        prepared.settings.get() == self.settings
+    }
+
+    /// Number of the settings of now.
+    #[must_use]
+    pub const fn settings(&self) -> u64 {
+        self.settings
+    }
+
+    /// The settings of now have turned out to be those of number `known`: what was prepared with either is of both.
+    pub fn settings_are(&mut self, known: u64) {
+        let now = std::mem::replace(&mut self.settings, known);
+        self.conversation.forget_statements(|prepared| {
+            if prepared.settings.get() == now {
+                prepared.settings.set(known);
+            }
+            false
+        });
+    }
+
+    /// Settings may be others from here on.
+    pub fn settings_changed(&mut self) {
+        self.settings_last = self.settings_last.wrapping_add(1);
+        self.settings = self.settings_last;
     }
 
     /// What has come of a frame of the server's that has not ended.
@@ -244,8 +272,13 @@ impl<S: Statement + Clone> Front<S> {
             whole = length - chunk.len();
             self.has_left |= frame.tag == TERMINATE;
             self.is_redefining |= frame.tag == frontend::PARSE && frame.body.first() == Some(&0);
-            let sent =
-                sent(&mut self.conversation, &mut self.portals, &frame, (self.doubts, self.changes), reader)?;
+            let sent = sent(
+                &mut self.conversation,
+                &mut self.portals,
+                &frame,
+                (self.doubts, self.settings),
+                reader,
+            )?;
             self.note(sent, versions);
         }
         // What lies behind the last whole message is the beginning of another, or the middle of a long one.
@@ -312,7 +345,9 @@ impl<S: Statement + Clone> Front<S> {
     fn note_facts(&mut self, facts: &StatementFacts, versions: &Versions) {
         self.is_changed |= facts.can_change_session;
         self.may_change_back |= facts.can_change_session;
-        self.changes += u32::from(facts.can_change_session);
+        if facts.can_change_session {
+            self.settings_changed();
+        }
         // What runs any SQL by itself may prepare and forget statements too.
         self.doubts += u32::from(facts.can_change_session && facts.can_commit);
         if !facts.writes.is_nothing() {
@@ -343,7 +378,7 @@ impl<S: Statement + Clone> Front<S> {
             types: types.into(),
             name_hash: UNNAMED,
             doubts: self.doubts,
-            changes: self.changes,
+            settings: Cell::new(self.settings),
         };
         // Nothing is pending, so the answer is that to this message, and neither can fail.
         let is_defined = self.conversation.parse(NameHash::UNNAMED, prepared).is_ok();
@@ -379,7 +414,7 @@ impl<S: Statement + Clone> Front<S> {
                     self.has_standard_strings = value == b"on";
                 }
                 self.is_changed = true;
-                self.changes += 1;
+                self.settings_changed();
                 heard.is_changed = true;
                 continue;
             }
@@ -416,7 +451,9 @@ impl<S: Statement + Clone> Front<S> {
         if status == TransactionStatus::Idle {
             self.portals.0.clear();
             self.definitions = None;
-            self.changes += u32::from(std::mem::take(&mut self.may_change_back));
+            if std::mem::take(&mut self.may_change_back) {
+                self.settings_changed();
+            }
             if !self.transaction.is_nothing() {
                 self.transaction = WriteSet::nothing();
             }
@@ -453,7 +490,7 @@ fn sent<S: Statement + Clone>(
     conversation: &mut Conversation<Followed<S>>,
     portals: &mut Portals<S>,
     frame: &Frame<'_>,
-    (doubts, changes): (u32, u32),
+    (doubts, settings): (u32, u64),
     reader: &mut impl Reader<S>,
 ) -> Result<Sent<S>, Desync> {
     match frame.tag {
@@ -468,7 +505,13 @@ fn sent<S: Statement + Clone>(
             let parse = Parse::read(frame)?;
             let statement = reader.read(parse.text);
             let name_hash = if parse.name.is_empty() { UNNAMED } else { name_hash(parse.name) };
-            let prepared = Prepared { statement, types: parse.types.into(), name_hash, doubts, changes };
+            let prepared = Prepared {
+                statement,
+                types: parse.types.into(),
+                name_hash,
+                doubts,
+                settings: Cell::new(settings),
+            };
             conversation.parse(NameHash::of(parse.name), prepared)?;
         }
         frontend::BIND => {

@@ -330,8 +330,18 @@ fn a_statement_is_one_of_the_settings_of_its_definition() {
     session.send(&define);
     session.hear(&[message(b'1', b""), ready(b'I')].concat());
     assert!(is_of_now(&mut session));
+    let first = session.front.settings();
     session.exchange(&query("set"), b'I');
     assert!(!is_of_now(&mut session));
+    // They have been changed back, by whatever; what was prepared meanwhile stays as good as the rest.
+    session.send(&[parse("s2", "read"), sync()].concat());
+    session.hear(&[message(b'1', b""), ready(b'I')].concat());
+    session.front.settings_are(first);
+    let meanwhile = session.front.prepared(b"s2").unwrap().clone();
+    assert!(is_of_now(&mut session) && session.front.has_settings_of(&meanwhile));
+    // A number is never given to others.
+    session.exchange(&query("set"), b'I');
+    assert!(!is_of_now(&mut session) && !session.front.has_settings_of(&meanwhile));
     // Settings of a transaction go with it.
     let mut session = Session::new();
     session.exchange(&query("begin"), b'T');

@@ -27,6 +27,8 @@ use super::locks;
 
 /// Time after which a session is asked again: a reload of the server's configuration changes some settings silently.
 const ENVIRONMENT_LIFE_NS: u64 = 30_000_000_000;
+/// Environments that a session remembers, to know them again when its settings are changed back.
+const ENVIRONMENTS_MAX: usize = 8;
 /// `Close` of the unnamed statement.
 const CLOSE_UNNAMED: &[u8] = b"C\0\0\0\x06S\0";
 /// `Sync`.
@@ -98,6 +100,10 @@ pub(crate) struct CachedSession {
     blind: OpenCommit,
     sieve: Sieve,
     environment: Environment,
+    /// Whether what was asked last is among `seen`, with no change heard in between.
+    is_settled: bool,
+    /// Environments of the session so far, with the number of their settings.
+    seen: Vec<(Arc<pgtally_cache::Environment>, u64)>,
     asking: Option<Question>,
     /// What the environment is asked for besides, and the number of the rules that want it.
     asked_vary: (Vec<Box<str>>, u64),
@@ -139,6 +145,8 @@ impl CachedSession {
             blind: OpenCommit::default(),
             sieve: Sieve::default(),
             environment: Environment::Unasked,
+            is_settled: false,
+            seen: Vec::new(),
             asking: None,
             asked_vary: (Vec::new(), 0),
             has_asked_locks: false,
@@ -225,8 +233,22 @@ impl CachedSession {
                 }
                 let prepared = prepared.clone();
                 if !front.has_settings_of(&prepared) {
-                    self.count(BypassReason::UnknownStatement);
-                    return Step::Forward;
+                    match self.known(now_ns).map(|known| known.is_some()) {
+                        Ok(true) => {}
+                        Ok(false) => {
+                            self.asking = Some(Question::Environment);
+                            return Step::Ask;
+                        }
+                        Err(reason) => {
+                            self.count(reason);
+                            return Step::Forward;
+                        }
+                    }
+                    // They may turn out to have been changed back, as a pool does it.
+                    if !self.is_of_now(statement) {
+                        self.count(BypassReason::UnknownStatement);
+                        return Step::Forward;
+                    }
                 }
                 types = prepared.types;
                 let statement = prepared.statement;
@@ -245,6 +267,13 @@ impl CachedSession {
             self.count(reason);
             Step::Forward
         })
+    }
+
+    /// Whether a prepared statement was defined with the settings of now.
+    fn is_of_now(&mut self, statement: &[u8]) -> bool {
+        let Some(front) = &mut self.front else { return false };
+        let prepared = front.prepared(statement).cloned();
+        prepared.is_some_and(|prepared| front.has_settings_of(&prepared))
     }
 
     fn renewed(&self, statement: &Rc<Meaning>) -> Rc<Meaning> {
@@ -376,6 +405,11 @@ impl CachedSession {
         }
         if self.asked_vary.1 != self.desk.cache.policy_number.load(Ordering::Relaxed) {
             self.environment = Environment::Unasked;
+        }
+        if let (Environment::Known(known), Some(front)) = (&self.environment, &mut self.front)
+            && !mem::replace(&mut self.is_settled, true)
+        {
+            settle(&mut self.seen, &known.environment, front);
         }
         match &self.environment {
             Environment::Unasked => Ok(None),
@@ -553,6 +587,7 @@ impl CachedSession {
                 // A restored statement.
                 None => {}
                 Some(Question::Environment) => {
+                    self.is_settled = false;
                     let (vary, fault) = (mem::take(&mut self.asked_vary.0), self.desk.cache.settings.fault);
                     self.environment = match environment::read(&answer, vary, now_ns, fault) {
                         Ok(known) => Environment::Known(known),
@@ -694,6 +729,27 @@ impl Drop for CachedSession {
             self.desk.cache.hold(Doubt { open, backend_pid: self.backend_pid, database });
         }
     }
+}
+
+/// Gives the settings of now the number under which they were seen before, or remembers theirs.
+fn settle(
+    seen: &mut Vec<(Arc<pgtally_cache::Environment>, u64)>,
+    environment: &Arc<pgtally_cache::Environment>,
+    front: &mut Front<Rc<Meaning>>,
+) {
+    let now = front.settings();
+    if seen.iter().any(|(other, number)| *number == now && other != environment) {
+        // They have changed without a word.
+        front.settings_changed();
+    }
+    if let Some((_, number)) = seen.iter().find(|(known, _)| known == environment) {
+        front.settings_are(*number);
+        return;
+    }
+    if seen.len() >= ENVIRONMENTS_MAX {
+        seen.remove(0);
+    }
+    seen.push((Arc::clone(environment), front.settings()));
 }
 
 /// Whether a replication session belongs to a database: then it understands SQL.
