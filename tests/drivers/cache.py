@@ -27,8 +27,8 @@ def drivers():
     python, cached = scenarios.PYTHON, HERE / "cached"
     return {
         "psycopg": ([python, cached / "with_psycopg.py"], {}, 40),
-        # Its pool sends RESET ALL: what was prepared before may have been so under other settings, and is not served.
-        "asyncpg": ([python, cached / "with_asyncpg.py"], {}, 8),
+        # Its pool sends RESET ALL: what was prepared before is served again, as settings are compared by value.
+        "asyncpg": ([python, cached / "with_asyncpg.py"], {}, 30),
         "sqlalchemy": ([python, cached / "with_sqlalchemy.py"], {}, 20),
         "django": ([python, cached / "with_django.py"], {"SERVER_SIDE_BINDING": "0"}, 20),
         "django-server-binding": ([python, cached / "with_django.py"], {"SERVER_SIDE_BINDING": "1"}, 20),
