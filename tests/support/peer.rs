@@ -129,9 +129,11 @@ impl Peer {
         }
     }
 
-    /// Says that nothing more will be sent.
+    /// Says that nothing more will be sent, unless the other side has broken the connection before.
     pub fn finish(&self) {
-        self.socket.shutdown(Shutdown::Write).expect("shutting down");
+        if let Err(error) = self.socket.shutdown(Shutdown::Write) {
+            assert_eq!(error.kind(), io::ErrorKind::NotConnected, "shutting down: {error}");
+        }
     }
 
     /// Breaks the connection, as a crash does.
