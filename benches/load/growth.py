@@ -20,7 +20,7 @@ from postgres import Postgres, StartError
 
 SHAPES = [10, 1_000, 10_000, 100_000]
 STATEMENTS = [1, 10, 100, 1_000, 10_000]
-SESSIONS = [1, 32, 500, 1_000]
+SESSIONS = [1, 32, 500]
 ROWS = 100_000
 # CPU within a second below which a process is at rest.
 AT_REST_NS = 20_000_000
