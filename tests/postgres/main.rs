@@ -11,6 +11,7 @@ mod faults;
 mod findings;
 mod interruptions;
 mod lifting;
+mod plans;
 mod relay;
 mod replication;
 mod rewrites;

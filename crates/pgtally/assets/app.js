@@ -51,15 +51,19 @@
 
   const say = (text) => { const status = one("#status"); if (status) status.textContent = text; };
 
+  async function put(button, text) {
+    await navigator.clipboard.writeText(text);
+    say("copied");
+    const label = button.textContent;
+    button.textContent = "copied";
+    setTimeout(() => { button.textContent = label; }, 1200);
+  }
+
   async function copyText(button) {
     const source = document.getElementById(button.dataset.copy);
     if (!source) return;
     try {
-      await navigator.clipboard.writeText(source.textContent);
-      say("copied");
-      const label = button.textContent;
-      button.textContent = "copied";
-      setTimeout(() => { button.textContent = label; }, 1200);
+      await put(button, source.textContent);
     } catch (_) {
       // No clipboard without a secure context: the text is selected, for the keys that copy.
       const range = document.createRange();
@@ -132,6 +136,22 @@
         text.append(link);
       } else {
         text.textContent = visible(it.statement || "");
+      }
+      if (it.psql) {
+        const copy = document.createElement("button");
+        copy.type = "button";
+        copy.className = "small";
+        copy.textContent = "Copy with values";
+        copy.addEventListener("click", () => put(copy, it.psql).catch(() => {
+          const area = document.createElement("textarea");
+          area.readOnly = true;
+          area.value = it.psql;
+          area.setAttribute("aria-label", "For psql");
+          copy.replaceWith(area);
+          area.select();
+          say("selected; press Ctrl+C");
+        }));
+        text.append(" ", copy);
       }
       return row;
     };

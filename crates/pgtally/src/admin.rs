@@ -29,6 +29,7 @@ use crate::api::{Asker, SCHEMA_VERSION};
 use crate::cached::views::{self, InvalidatedAnswer, Invalidation};
 use crate::catalog::{Catalogs, explain};
 use crate::config::{ConfigErrors, Reloaded};
+use crate::explain::inspecting::Inspecting;
 use crate::filter::Filter;
 use crate::limits::{
     API_REQUESTS_DEFAULT, API_REQUESTS_MAX, UPSTREAM_CHECK_AGE, UPSTREAM_CHECK_TIMEOUT, VERSION_BYTES_MAX,
@@ -47,6 +48,7 @@ pub(crate) struct AdminState {
     pub(crate) catalogs: Arc<Catalogs>,
     /// `None` when the system has no randomness: then nobody can log in.
     pub(crate) cookie_key: Option<Arc<CookieKey>>,
+    pub(crate) inspecting: Arc<Inspecting>,
     pub(crate) is_draining: Arc<AtomicBool>,
     /// Where clients connect, as they would write it.
     pub(crate) listen: Arc<str>,

@@ -57,8 +57,10 @@ pub struct Config {
     pub probe: Option<ProbeAccount>,
     /// Time between two questions of the prober to one upstream.
     pub probe_interval: Duration,
-    /// The account that reads the servers' definitions for the cache.
+    /// The account that reads the servers' definitions for the cache, and asks for plans.
     pub inspect: Option<InspectAccount>,
+    /// Whether the web page may ask for plans.
+    pub explains: bool,
     /// How long sockets wait for their peers.
     pub socket: SocketSettings,
     /// Time that a client has for its startup packet, and for what stands before it.
@@ -148,7 +150,7 @@ impl SessionAttrs {
     }
 }
 
-/// The account that reads definitions, in the database of whatever session needs them.
+/// The account that reads definitions, in the database of whatever session needs them, and asks for plans.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InspectAccount {
     /// Role.
@@ -278,6 +280,7 @@ impl Config {
             probe: probe_account(layers),
             probe_interval: layers.or("probe.interval", "1s", duration),
             inspect: inspect_account(layers),
+            explains: layers.or("inspect.explain", "off", switch),
             socket: SocketSettings {
                 connect_timeout: layers.or("relay.connect_timeout", "10s", duration),
                 keepalive: layers.or("relay.keepalive", "60s", optional_duration),
@@ -353,6 +356,13 @@ fn contradictions(config: &Config) -> Vec<ConfigError> {
             "relay.target_session_attrs",
             format!("{} needs an account that asks the servers what they are", config.session_attrs.name()),
             "set probe.user to a role that may log in and nothing else, and probe.password where it has one",
+        );
+    }
+    if config.explains && config.inspect.is_none() {
+        refuse(
+            "inspect.explain",
+            "plans need an account that asks for them".into(),
+            "set inspect.user to a role that may read the tables and nothing else, and inspect.password where it has one",
         );
     }
     if !config.proxy_header_from.is_empty() && !config.has_proxy_header {

@@ -1,4 +1,5 @@
 //! EXPLAIN of one statement that somebody looks at, on a connection of its own to the database that they name.
+//! `explain/inspecting.rs` does it for the web page, with the account of `[inspect]`.
 //!
 //! The text comes from the wire, so nothing is taken on trust: the server parses it alone first, which it refuses for
 //! several statements in one text, and everything stands in a transaction that is rolled back, with time limits, and
@@ -6,8 +7,12 @@
 //!
 //! Read next: `top/model/plan.rs`, which shows it.
 
+pub(crate) mod inspecting;
+
+use std::pin::pin;
 use std::time::Duration;
 
+use futures_util::TryStreamExt;
 use thiserror::Error;
 use tokio::time::{error::Elapsed, timeout};
 use tokio_postgres::{Client, NoTls, SimpleQueryMessage, error::SqlState};
@@ -16,6 +21,7 @@ use crate::config::{Config, ConfigErrors};
 use crate::run::target::{DatabaseUrl, Target};
 use crate::socket::Address;
 use crate::tls::{ConnectError, Unusable, UpstreamLeg, connect};
+use crate::web::text::parameters;
 
 /// Longest time to connect and log in.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -130,7 +136,7 @@ impl Place {
                 timeout(CONNECT_TIMEOUT, self.account.connect_raw(leg.stream, NoTls)).await??;
             // It ends with this runtime, or when the server closes it: then the client's call fails.
             tokio::spawn(connection);
-            return plan(&client, question).await;
+            return plan(&client, question, LIMITS).await;
         }
         Err(last)
     }
@@ -149,10 +155,11 @@ pub(crate) fn ask(url: Option<&str>, question: &Question) -> Result<String, Expl
     runtime.block_on(async { timeout(ANSWER_TIMEOUT, place.ask(question)).await? })
 }
 
-async fn plan(client: &Client, question: &Question) -> Result<String, ExplainError> {
-    let version = version(client).await?;
+/// `limits` are settings of the transaction.
+async fn plan(client: &Client, question: &Question, limits: &str) -> Result<String, ExplainError> {
+    let version = lines(client, "SHOW server_version_num").await?.parse().unwrap_or(0);
     let access = if question.runs && question.may_write { "READ WRITE" } else { "READ ONLY" };
-    client.batch_execute(&format!("BEGIN {access}; {LIMITS}")).await?;
+    client.batch_execute(&format!("BEGIN {access}; {limits}")).await?;
     if version >= VERSION_CHECKS_CLIENT {
         client.batch_execute("SET LOCAL client_connection_check_interval = '1s'").await?;
     }
@@ -160,8 +167,8 @@ async fn plan(client: &Client, question: &Question) -> Result<String, ExplainErr
     let parameters = client.prepare(&question.statement).await?.params().len();
     let mut plan = String::new();
     for step in steps(question, parameters, version)? {
-        plan = match client.simple_query(&step).await {
-            Ok(answer) => lines(&answer),
+        plan = match lines(client, &step).await {
+            Ok(answer) => answer,
             Err(error) if is_refused_write(&error) && question.runs => return Err(ExplainError::Writes),
             Err(error) => return Err(error.into()),
         };
@@ -169,11 +176,6 @@ async fn plan(client: &Client, question: &Question) -> Result<String, ExplainErr
     // Closing the connection would do it too.
     client.batch_execute("ROLLBACK").await?;
     Ok(plan)
-}
-
-async fn version(client: &Client) -> Result<u32, ExplainError> {
-    let answer = client.simple_query("SHOW server_version_num").await?;
-    Ok(lines(&answer).parse().unwrap_or(0))
 }
 
 fn is_refused_write(error: &tokio_postgres::Error) -> bool {
@@ -203,7 +205,7 @@ fn steps(question: &Question, parameters: usize, version: u32) -> Result<Vec<Str
 }
 
 /// A value as it may stand in SQL, whatever it holds and however the server reads backslashes.
-pub(crate) fn literal(value: Option<&str>) -> String {
+fn literal(value: Option<&str>) -> String {
     match value {
         None => "NULL".into(),
         Some(text) if text.contains('\\') => {
@@ -213,20 +215,41 @@ pub(crate) fn literal(value: Option<&str>) -> String {
     }
 }
 
-fn lines(answer: &[SimpleQueryMessage]) -> String {
-    let mut text = String::new();
-    for message in answer {
+/// A statement for psql that runs with its values, or with a place for each where they are not known. `statement` is
+/// shown as it is: what is hidden in it is made visible before.
+pub(crate) fn with_values<'a>(
+    statement: &str,
+    values: Option<impl IntoIterator<Item = Option<&'a str>>>,
+) -> String {
+    let statement = statement.trim_end().trim_end_matches(';');
+    let values: Vec<String> = match values {
+        Some(values) => values.into_iter().map(literal).collect(),
+        None => (1..=parameters(statement)).map(|number| format!("'value {number}'")).collect(),
+    };
+    if values.is_empty() {
+        return format!("{statement};");
+    }
+    format!("PREPARE it AS {statement};\nEXECUTE it({});\nDEALLOCATE it;", values.join(", "))
+}
+
+/// First columns of the answer's rows, line by line; what is beyond [`PLAN_BYTES_MAX`] is not kept.
+async fn lines(client: &Client, text: &str) -> Result<String, tokio_postgres::Error> {
+    let mut answer = pin!(client.simple_query_raw(text).await?);
+    let mut lines = String::new();
+    while let Some(message) = answer.try_next().await? {
         let SimpleQueryMessage::Row(row) = message else { continue };
-        if text.len() >= PLAN_BYTES_MAX {
-            text.push_str("\n…");
+        if !lines.is_empty() {
+            lines.push('\n');
+        }
+        let line = row.get(0).unwrap_or_default();
+        let room = PLAN_BYTES_MAX.saturating_sub(lines.len());
+        lines.push_str(line.get(..line.floor_char_boundary(room)).unwrap_or_default());
+        if line.len() > room {
+            lines.push('…');
             break;
         }
-        if !text.is_empty() {
-            text.push('\n');
-        }
-        text.push_str(row.get(0).unwrap_or_default());
     }
-    text
+    Ok(lines)
 }
 
 #[cfg(test)]
@@ -266,5 +289,19 @@ mod tests {
         let cut = Question { statement: "SELECT a…".into(), ..Question::default() };
         assert!(matches!(ask(None, &cut), Err(ExplainError::Cut)));
         assert!(matches!(ask(Some("mysql://x/y"), &question(false, None)), Err(ExplainError::Foreign)));
+    }
+
+    #[test]
+    fn a_statement_is_copied_with_what_is_known_of_its_values() {
+        let check = |statement: &str, values: Option<&[Option<&str>]>, expected: &str| {
+            assert_eq!(with_values(statement, values.map(|it| it.iter().copied())), expected);
+        };
+        check("SELECT 1;", None, "SELECT 1;");
+        check("SELECT $1", None, "PREPARE it AS SELECT $1;\nEXECUTE it('value 1');\nDEALLOCATE it;");
+        check(
+            "SELECT $1, $2",
+            Some(&[Some("it's"), None]),
+            "PREPARE it AS SELECT $1, $2;\nEXECUTE it('it''s', NULL);\nDEALLOCATE it;",
+        );
     }
 }

@@ -97,6 +97,8 @@ pub(crate) const TAP_REPEATS_MAX: usize = 10_000;
 pub(crate) const TAP_HEARTBEAT: Duration = Duration::from_secs(15);
 /// Routes that a statement is known to be issued by.
 pub(crate) const ROUTES_PER_STATEMENT_MAX: usize = 10;
+/// Databases that a statement is known to have run in: where its plan can be asked for.
+pub(crate) const DATABASES_PER_STATEMENT_MAX: usize = 10;
 /// Rows of one page or answer when the caller names no limit.
 pub(crate) const ROWS_DEFAULT: usize = 100;
 /// Rows of one page or answer at most.

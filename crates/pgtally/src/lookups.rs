@@ -98,6 +98,9 @@ pub(crate) struct StatementAnswer {
     pub(crate) schema_version: u32,
     pub(crate) complete: bool,
     pub(crate) statement: StatementTotals,
+    /// Where it ran: the first database, and those of the requests that are remembered; at most
+    /// [`DATABASES_PER_STATEMENT_MAX`](crate::limits::DATABASES_PER_STATEMENT_MAX).
+    pub(crate) databases: Vec<String>,
     /// Tables it reads.
     pub(crate) reads: Vec<String>,
     /// Tables it writes.

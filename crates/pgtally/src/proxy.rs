@@ -205,6 +205,7 @@ fn start_threads(
         asker: asker.clone(),
         catalogs: Arc::clone(&catalogs),
         cookie_key: CookieKey::generate().map(Arc::new),
+        inspecting: Arc::default(),
         is_draining: Arc::clone(&is_draining),
         listen: shown(&listen_addrs),
         live: live.clone(),

@@ -70,6 +70,9 @@ pub(crate) struct TapView<'a> {
     pub(crate) text: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) values: Option<&'a [Option<String>]>,
+    /// For psql, with those values.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) psql: Option<String>,
     pub(crate) duration_ms: f64,
     /// Last byte sent to first byte of the answer.
     pub(crate) server_ms: f64,

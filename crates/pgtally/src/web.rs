@@ -10,6 +10,7 @@ mod frame;
 mod health;
 mod lists;
 pub(crate) mod login;
+mod plan;
 mod requests;
 pub(crate) mod text;
 
@@ -37,7 +38,7 @@ pub(crate) fn router(state: &AdminState) -> Router<AdminState> {
         .route("/requests", get(lists::requests))
         .route("/requests/{key}", get(requests::one))
         .route("/statements", get(lists::statements))
-        .route("/statements/{fingerprint}", get(lists::statement))
+        .route("/statements/{fingerprint}", get(lists::statement).post(plan::explain))
         .route("/tap", get(health::tap))
         .route("/cache", get(cache::show).post(cache::forget))
         .route("/health", get(health::health))

@@ -13,6 +13,7 @@ use super::totals::Statement;
 use crate::api::{RequestsAnswer, SCHEMA_VERSION};
 use crate::clock::rfc3339;
 use crate::filter::Subject;
+use crate::limits::DATABASES_PER_STATEMENT_MAX;
 use crate::lookups::{HistogramBar, Listing, Lookup, Order, StatementAnswer};
 use crate::totals::{RouteTotals, RoutesAnswer, StatementTotals, StatementsAnswer};
 
@@ -224,12 +225,29 @@ impl Aggregator {
             schema_version: SCHEMA_VERSION,
             complete: self.is_complete(),
             statement: self.statement_row(fingerprint, statement, &self.around_statements()),
+            databases: self.databases(fingerprint, statement),
             reads: facts.map_or_else(Vec::new, |facts| names(&facts.tables_read)),
             writes: facts.map_or_else(Vec::new, |facts| names(&facts.tables_written)),
             histogram: bars.map(|(up_to_ms, count)| HistogramBar { up_to_ms, count }).collect(),
             findings: findings.map(|finding| self.finding_view(finding)).collect(),
             samples: samples.requests,
         }))
+    }
+
+    /// The first database of a statement, and those of remembered requests with it.
+    fn databases(&self, fingerprint: Fingerprint, statement: &Statement) -> Vec<String> {
+        let requests = self.requests.all(Vec::new());
+        let with_it = requests
+            .iter()
+            .filter(|(request, _)| request.records().any(|it| it.statement.fingerprint == fingerprint));
+        let names = statement.database.iter().chain(with_it.map(|(request, _)| &request.origin().database));
+        let mut databases: Vec<String> = Vec::new();
+        for name in names {
+            if databases.len() < DATABASES_PER_STATEMENT_MAX && !databases.iter().any(|it| **it == **name) {
+                databases.push(name.to_string());
+            }
+        }
+        databases
     }
 
     fn open_findings(&self) -> FxHashMap<Arc<str>, OpenFindings> {

@@ -4,17 +4,19 @@ use std::borrow::Cow;
 use std::io::Write;
 use std::sync::Arc;
 
-use pgtally_analysis::{FindingKind, FindingStore, Tapped, TappedBatch};
+use pgtally_analysis::{FindingKind, FindingStore, Said, Tapped, TappedBatch};
 use pgtally_fingerprint::Fingerprint;
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::shapes::Shapes;
 use super::views::milliseconds;
 use crate::clock::{Clock, rfc3339};
+use crate::explain::with_values;
 use crate::filter::Subject;
 use crate::limits::{TAP_EVENTS_MAX, TAP_REPEATS_MAX, TAP_TEXT_BYTES_MAX};
 use crate::metrics::Metrics;
 use crate::tap::{Listener, TapView};
+use crate::web::text::visible;
 
 /// Everybody who listens.
 #[derive(Default)]
@@ -133,6 +135,7 @@ impl Taps {
                     statement: statement.as_deref(),
                     text: tapped.said.as_ref().map(|said| &*said.text),
                     values: tapped.said.as_ref().map(|said| &*said.values),
+                    psql: tapped.said.as_deref().map(runnable),
                     duration_ms: milliseconds(duration_ns),
                     server_ms: milliseconds(tapped.server_ns),
                     rows: tapped.rows,
@@ -149,6 +152,12 @@ impl Taps {
             chunk.add(event);
         }
     }
+}
+
+/// What psql runs as the client did.
+fn runnable(said: &Said) -> String {
+    let values = said.values.iter().map(Option::as_deref);
+    visible(&with_values(&said.text, Some(values)))
 }
 
 /// Events of one batch for one listener.

@@ -46,7 +46,7 @@ impl Totals {
         for record in request.records() {
             // Whoever is not there was counted, and had to go: that it was recorded as well makes no room for it.
             if let Some(statement) = self.statements.known(&record.statement.fingerprint) {
-                statement.record(request.route(), &record);
+                statement.record(request, &record);
             }
         }
         let key = (Arc::clone(request.route()), request.attribution());
@@ -95,12 +95,18 @@ pub(super) struct Statement {
     pub(super) kind: Option<Kind>,
     /// Where it is issued, with the recorded executions; at most [`ROUTES_PER_STATEMENT_MAX`].
     pub(super) routes: Vec<(Arc<str>, u64)>,
+    /// Of its first recorded execution.
+    pub(super) database: Option<Arc<str>>,
     pub(super) first_seen: Moment,
     pub(super) last_seen: Moment,
 }
 
 impl Statement {
-    fn record(&mut self, route: &Arc<str>, record: &Recorded<'_>) {
+    fn record(&mut self, request: &Request, record: &Recorded<'_>) {
+        let route = request.route();
+        if self.database.is_none() {
+            self.database = Some(Arc::clone(&request.origin().database));
+        }
         self.kind = Some(record.statement.kind);
         self.time.record(record.statement.duration_ns() / NS_PER_US);
         if let Some((_, calls)) = self.routes.iter_mut().find(|(known, _)| known == route) {

@@ -179,3 +179,10 @@ fn attributes_of_servers_need_somebody_to_ask_them() {
     assert!(load("", &[], &[wanted]).is_err());
     assert!(load("", &[], &[wanted, ("probe.user", "watcher")]).is_ok());
 }
+
+#[test]
+fn plans_need_an_account() {
+    let errors = load("[inspect]\nexplain = 'on'\n", &[], &[]).unwrap_err();
+    assert_eq!(errors.0.iter().map(|error| &*error.path).collect::<Vec<_>>(), ["inspect.explain"]);
+    assert!(load("[inspect]\nexplain = 'on'\nuser = 'reader'\n", &[], &[]).unwrap().explains);
+}

@@ -7,6 +7,7 @@ use axum::response::Response;
 use super::findings::{NAME_CHARS, STATEMENT_CHARS};
 use super::frame::Frame;
 use super::health::Samples;
+use super::plan::Plan;
 use super::text::{href, milliseconds, moment, number, psql, request_href, route_href, short, visible};
 use super::{Asked, STATEMENTS, busy, not_found, page};
 use crate::admin::AdminState;
@@ -214,6 +215,7 @@ struct Statement {
     routes: Vec<Route>,
     samples: Vec<Sample>,
     psql: String,
+    plan: Plan,
 }
 
 /// A finding beside what it is about.
@@ -250,21 +252,22 @@ struct Sample {
     db: String,
 }
 
+/// Said of a fingerprint that nothing is known of.
+pub(super) const NOT_KEPT: &str =
+    "There is no such statement, or it is no longer kept: those that take most time stay longest.";
+
 pub(super) async fn statement(State(state): State<AdminState>, Path(fingerprint): Path<String>) -> Response {
     let Some(fingerprint) = fingerprint_of(&fingerprint) else {
         return not_found(&state, "A fingerprint has 16 hexadecimal digits.", STATEMENTS);
     };
     match state.asker.statement(fingerprint).await {
-        Some(Some(answer)) => page(&statement_page(&state, &answer)),
-        Some(None) => {
-            let words = "There is no such statement, or it is no longer kept: those that take most time stay longest.";
-            not_found(&state, words, STATEMENTS)
-        }
+        Some(Some(answer)) => page(&statement_page(&state, &answer, Plan::unasked(&state, &answer))),
+        Some(None) => not_found(&state, NOT_KEPT, STATEMENTS),
         None => busy(&state),
     }
 }
 
-fn statement_page(state: &AdminState, answer: &StatementAnswer) -> Statement {
+pub(super) fn statement_page(state: &AdminState, answer: &StatementAnswer, plan: Plan) -> impl Template {
     let it = &answer.statement;
     let title = report::summary(text(it));
     let routes = it.routes.iter().map(|it| Route {
@@ -288,6 +291,7 @@ fn statement_page(state: &AdminState, answer: &StatementAnswer) -> Statement {
         routes: routes.collect(),
         samples: samples.collect(),
         psql: psql(&state.listen, text(it).unwrap_or_default()),
+        plan,
         frame: Frame { complete: answer.complete, ..Frame::new(state, "Statements", &visible(&title)) },
         title: visible(&title),
     }

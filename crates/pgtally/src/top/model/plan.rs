@@ -3,7 +3,7 @@
 use ratatui::crossterm::event::KeyCode;
 
 use super::{Action, Mode, Model};
-use crate::explain::{ExplainError, Question, literal};
+use crate::explain::{ExplainError, Question, with_values};
 use crate::logging::with_causes;
 use crate::web::text::visible;
 
@@ -152,47 +152,12 @@ impl Model {
     /// The statement that is selected, with its values or, where they are not known, with a place for each.
     pub(super) fn copy_with_values(&mut self) -> Action {
         let Some(question) = self.question(false) else { return Action::None };
-        let text = with_values(&question);
+        let values = question.values.as_ref().map(|values| values.iter().map(Option::as_deref));
+        let text = with_values(&visible(&question.statement), values);
         let action = self.copied(text);
         if question.values.is_none() {
             self.message = "copied for psql; its values are not kept".into();
         }
         action
-    }
-}
-
-/// A statement for psql that runs with its values.
-fn with_values(question: &Question) -> String {
-    let statement = visible(question.statement.trim_end().trim_end_matches(';'));
-    let count = crate::web::text::parameters(&statement);
-    let places = || (1..=count).map(|number| format!("'value {number}'")).collect();
-    let values = question.values.as_ref();
-    let values: Vec<String> =
-        values.map_or_else(places, |values| values.iter().map(|value| literal(value.as_deref())).collect());
-    if values.is_empty() {
-        return format!("{statement};");
-    }
-    format!("PREPARE it AS {statement};\nEXECUTE it({});\nDEALLOCATE it;", values.join(", "))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_statement_is_copied_with_what_is_known_of_its_values() {
-        let check = |statement: &str, values: Option<&[Option<&str>]>, expected: &str| {
-            let owned = |values: &[Option<&str>]| values.iter().map(|it| it.map(str::to_owned)).collect();
-            let question =
-                Question { statement: statement.into(), values: values.map(owned), ..Question::default() };
-            assert_eq!(with_values(&question), expected);
-        };
-        check("SELECT 1;", None, "SELECT 1;");
-        check("SELECT $1", None, "PREPARE it AS SELECT $1;\nEXECUTE it('value 1');\nDEALLOCATE it;");
-        check(
-            "SELECT $1, $2",
-            Some(&[Some("it's"), None]),
-            "PREPARE it AS SELECT $1, $2;\nEXECUTE it('it''s', NULL);\nDEALLOCATE it;",
-        );
     }
 }
