@@ -13,6 +13,7 @@ import { check, finish, until } from "./check.mjs";
 import { testCache } from "./cache.mjs";
 import { testHuge } from "./huge.mjs";
 import { startDemo, startServing } from "./programs.mjs";
+import { testPlans } from "./plans.mjs";
 import { testTerminal } from "./terminal.mjs";
 
 // Where the packages are is said by NODE_PATH, which modules of this kind do not read by themselves.
@@ -301,6 +302,7 @@ await check("a token is asked for once, and given back", async () => {
 
 await testCache({ pgtally, demo, open, shoot, violations, Client });
 await testAcks({ pgtally, demo, open, shoot, violations, Client });
+await testPlans({ pgtally, demo, open, shoot, violations, Client, heavy });
 await testHuge({ pgtally, demo, open, api, Client });
 await testTerminal(pgtally, demo, Client);
 

@@ -18,5 +18,5 @@ mod visit;
 
 pub use app::{App, AppError};
 pub use page::{Fault, Method, Page, Planted};
-pub use seed::{SeedError, seed};
+pub use seed::{READER, SeedError, seed};
 pub use visit::{Progress, VisitError, Visits, request, visit};

@@ -1,3 +1,6 @@
+-- Whom the proxy asks with; it has to read the tables to have statements explained.
+CREATE ROLE pgtally_inspect LOGIN;
+ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO pgtally_inspect;
 -- Key ranges of different tables don't overlap, so that a value tells which column it came from.
 CREATE TABLE teams (id text PRIMARY KEY, name text NOT NULL);
 CREATE TABLE users (

@@ -29,7 +29,10 @@ pub enum SeedError {
     Statement(#[from] tokio_postgres::Error),
 }
 
-/// Makes and fills the application's tables, in a second or two, over its own connection.
+/// Role that may log in and read the tables, and nothing else; no page uses it.
+pub const READER: &str = "pgtally_inspect";
+
+/// Makes and fills the application's tables and [`READER`], in a second or two, over its own connection.
 ///
 /// # Errors
 ///

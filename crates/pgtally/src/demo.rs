@@ -99,7 +99,8 @@ fn start_proxy(postgres: &Throwaway) -> anyhow::Result<Running> {
         ("relay.listen", free(DEFAULT_LISTEN)),
         ("admin.listen", free(DEFAULT_ADMIN)),
         ("cache.enabled", vec!["on".to_owned()]),
-        ("inspect.user", vec!["postgres".to_owned()]),
+        ("inspect.user", vec![pgtally_demo::READER.to_owned()]),
+        ("inspect.explain", vec!["on".to_owned()]),
     ];
     let config = Config::load(None, [], flags)?;
     Proxy::start(&config).context("cannot start the proxy")
