@@ -84,11 +84,11 @@ fn a_flood_is_cut_and_the_loss_is_told_and_counted() {
     let proxy = TestProxy::to(fake.address());
     let (mut client, mut upstream) = fake.session(proxy.address());
     let mut tap = Tap::open(&proxy, "");
-    // In one piece, more statements than a batch shows.
-    let queries = frontend::query("SELECT x FROM y").repeat(600);
+    // In one piece, more statements than are shown at once.
+    let queries = frontend::query("SELECT x FROM y").repeat(2_000);
     client.send(&queries);
     upstream.expect(&queries);
-    let answers = backend::done("SELECT 1").repeat(600);
+    let answers = backend::done("SELECT 1").repeat(2_000);
     upstream.send(&answers);
     client.expect(&answers);
     let mut shown = 0;
@@ -99,7 +99,7 @@ fn a_flood_is_cut_and_the_loss_is_told_and_counted() {
             None => shown += 1,
         }
     };
-    assert!(shown > 0 && shown + dropped <= 600, "{shown} and {dropped}");
+    assert!(shown > 0 && shown + dropped <= 2_000, "{shown} and {dropped}");
     assert_eq!(proxy.metric("pgtally_observations_dropped_total{reason=\"tap\"}"), dropped as f64);
     // Whoever listens too slowly misses something; the counts do not.
     assert_eq!(proxy.json("/api/v1/findings")["complete"], true);

@@ -86,9 +86,11 @@ pub(crate) const TOTALS_ROUTES_MAX: usize = 500;
 pub(crate) const TAP_LISTENERS_MAX: usize = 16;
 /// Batches of events that wait for one listener; a reader half a minute behind is told what it has lost.
 pub(crate) const TAP_BATCHES_MAX: usize = 256;
-/// Events of one batch (a tenth of a second of one worker) for one listener. Nobody reads 1,000 lines per second, and
-/// 250 made each of 5,000 statements per second a fifth dearer; a filter makes room for what is looked for.
-pub(crate) const TAP_EVENTS_MAX: usize = 100;
+/// Events for one listener at once: what one page of an application runs is shown whole.
+pub(crate) const TAP_EVENTS_MAX: u64 = 500;
+/// Events for one listener in a second, for longer. Nobody reads more lines, and 1,000 made each of 5,000 statements per
+/// second a tenth dearer; a filter makes room for what is looked for.
+pub(crate) const TAP_EVENTS_PER_SECOND: u64 = 500;
 /// Bytes of a statement's text in an event; the fingerprint leads to all of it.
 pub(crate) const TAP_TEXT_BYTES_MAX: usize = 2_000;
 /// Pairs of request and shape whose repeats are counted for listeners, before the count starts over.

@@ -12,12 +12,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
 use futures_core::Stream;
+use pgtally_analysis::Moment;
 use serde::Serialize;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, Interval, interval_at};
 
 use crate::filter::Filter;
-use crate::limits::{TAP_BATCHES_MAX, TAP_HEARTBEAT, TAP_LISTENERS_MAX};
+use crate::limits::{
+    TAP_BATCHES_MAX, TAP_EVENTS_MAX, TAP_EVENTS_PER_SECOND, TAP_HEARTBEAT, TAP_LISTENERS_MAX,
+};
 
 /// Whether anybody listens; clones are the same switch.
 #[derive(Clone, Debug, Default)]
@@ -36,6 +39,35 @@ pub(crate) struct Listener {
     pub(crate) chunks: mpsc::Sender<Vec<u8>>,
     /// Events lost since the listener was told last.
     pub(crate) dropped: u64,
+    pub(crate) allowance: Allowance,
+}
+
+/// How many events a listener may still have: [`TAP_EVENTS_MAX`] at first, and as time goes by again.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Allowance {
+    pub(crate) events: u64,
+    since: Moment,
+}
+
+impl Default for Allowance {
+    fn default() -> Self {
+        Self { events: TAP_EVENTS_MAX, since: Moment(0) }
+    }
+}
+
+impl Allowance {
+    /// Adds what the time up to `now` allows.
+    pub(crate) fn refill(&mut self, now: Moment) {
+        const EVENT_NS: u64 = 1_000_000_000 / TAP_EVENTS_PER_SECOND;
+        let events = now.since(self.since) / EVENT_NS;
+        if self.events.saturating_add(events) >= TAP_EVENTS_MAX {
+            *self = Self { events: TAP_EVENTS_MAX, since: now };
+        } else {
+            // What is left of the time counts the next time.
+            self.events += events;
+            self.since = Moment(self.since.0 + events * EVENT_NS);
+        }
+    }
 }
 
 /// The HTTP side of one listener.
@@ -106,7 +138,8 @@ impl TapSwitch {
         let _ = sender.try_send(b": listening\n\n".to_vec());
         let heartbeat = interval_at(Instant::now() + TAP_HEARTBEAT, TAP_HEARTBEAT);
         let wants_all = wants_all || filter.names_operations();
-        let listener = Listener { filter, wants_all, chunks: sender, dropped: 0 };
+        let allowance = Allowance::default();
+        let listener = Listener { filter, wants_all, chunks: sender, dropped: 0, allowance };
         Some((listener, TapStream { chunks, heartbeat, _listening: listening }))
     }
 }
@@ -131,6 +164,27 @@ impl Stream for TapStream {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_burst_is_shown_whole_and_then_only_so_many_a_second() {
+        let mut allowance = Allowance { events: 0, ..Allowance::default() };
+        let second = |tenths: u64| Moment(tenths * 100_000_000);
+        allowance.refill(second(1_000));
+        assert_eq!(allowance.events, TAP_EVENTS_MAX);
+        // In tenths of a second, and in pieces too short for one event.
+        allowance.events = 0;
+        for tenth in 1..=5 {
+            allowance.refill(second(1_000 + tenth));
+        }
+        assert_eq!(allowance.events, TAP_EVENTS_PER_SECOND / 2);
+        for microsecond in 1..=1_000 {
+            allowance.refill(Moment(second(1_005).0 + microsecond * 10_000));
+        }
+        assert_eq!(allowance.events, TAP_EVENTS_PER_SECOND / 2 + TAP_EVENTS_PER_SECOND / 100);
+        // A clock that stands still, or goes back, gives nothing.
+        allowance.refill(Moment(0));
+        assert_eq!(allowance.events, TAP_EVENTS_PER_SECOND / 2 + TAP_EVENTS_PER_SECOND / 100);
+    }
 
     #[tokio::test]
     async fn the_switch_is_on_while_somebody_listens_and_their_number_is_bounded() {

@@ -13,7 +13,7 @@ use super::views::milliseconds;
 use crate::clock::{Clock, rfc3339};
 use crate::explain::with_values;
 use crate::filter::Subject;
-use crate::limits::{TAP_EVENTS_MAX, TAP_REPEATS_MAX, TAP_TEXT_BYTES_MAX};
+use crate::limits::{TAP_REPEATS_MAX, TAP_TEXT_BYTES_MAX};
 use crate::metrics::Metrics;
 use crate::tap::{Listener, TapView};
 use crate::web::text::visible;
@@ -49,7 +49,12 @@ impl Taps {
         }
         around.metrics.dropped_because("tap", batch.dropped);
         let n_plus_ones = n_plus_ones(around.findings);
-        let mut chunks: Vec<Chunk> = self.listeners.iter().map(|_| Chunk::default()).collect();
+        let now = around.clock.now();
+        let chunk = |listener: &mut Listener| {
+            listener.allowance.refill(now);
+            Chunk::new(listener.allowance.events)
+        };
+        let mut chunks: Vec<Chunk> = self.listeners.iter_mut().map(chunk).collect();
         let wants_all = self.listeners.iter().any(|listener| listener.wants_all);
         let mut unseen = 0;
         for tapped in &batch.statements {
@@ -165,13 +170,19 @@ fn runnable(said: &Said) -> String {
 struct Chunk {
     bytes: Vec<u8>,
     events: u64,
-    /// Events beyond [`TAP_EVENTS_MAX`].
+    /// How many there may be.
+    events_max: u64,
+    /// Events beyond those.
     dropped: u64,
 }
 
 impl Chunk {
+    fn new(events_max: u64) -> Self {
+        Self { events_max, ..Self::default() }
+    }
+
     fn is_full(&self) -> bool {
-        self.events >= TAP_EVENTS_MAX as u64
+        self.events >= self.events_max
     }
 
     fn add(&mut self, json: &[u8]) {
@@ -191,6 +202,7 @@ impl Listener {
     /// reached the filter.
     fn send(&mut self, mut chunk: Chunk, unseen: u64) -> u64 {
         self.dropped += chunk.dropped + unseen;
+        self.allowance.events = self.allowance.events.saturating_sub(chunk.events);
         if chunk.bytes.is_empty() && self.dropped == 0 {
             return 0;
         }
@@ -257,19 +269,23 @@ mod tests {
 
     use super::*;
     use crate::filter::Filter;
+    use crate::limits::TAP_EVENTS_MAX;
+    use crate::tap::Allowance;
 
     #[test]
     fn a_slow_listener_is_told_what_it_has_lost() {
         let (chunks, mut receiver) = mpsc::channel(1);
-        let mut listener = Listener { filter: Filter::default(), wants_all: false, chunks, dropped: 0 };
-        let chunk = |events: usize| {
-            let mut chunk = Chunk::default();
+        let (filter, allowance) = (Filter::default(), Allowance::default());
+        let mut listener = Listener { filter, wants_all: false, chunks, dropped: 0, allowance };
+        let chunk = |events: u64| {
+            let mut chunk = Chunk::new(TAP_EVENTS_MAX);
             (0..events).for_each(|_| chunk.add(b"{}"));
             chunk
         };
         assert_eq!(listener.send(chunk(2), 0), 0);
         assert_eq!(listener.send(chunk(3), 0), 3);
-        assert_eq!(listener.send(chunk(TAP_EVENTS_MAX + 4), 5), 4 + TAP_EVENTS_MAX as u64);
+        assert_eq!(listener.send(chunk(TAP_EVENTS_MAX + 4), 5), 4 + TAP_EVENTS_MAX);
+        assert_eq!(listener.allowance.events, 0);
         let first = String::from_utf8(receiver.try_recv().unwrap()).unwrap();
         assert_eq!(first, "data: {}\n\ndata: {}\n\n");
         listener.send(chunk(1), 0);
