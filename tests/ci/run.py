@@ -416,6 +416,19 @@ def programs_that_misbehave(suite):
     os.kill(int((suite.folder / "left").read_text()), signal.SIGKILL)
 
 
+def what_cannot_be_written_hides_nothing(suite):
+    """A report's file or the step's summary that cannot be written: the program's own failure and the verdict come first."""
+    suite.take("pytest", "pgtally_pytest.py")
+    nowhere = str(suite.folder / "missing" / "file")
+    suite.call("run", "--capture", nowhere, "--", "sh", "-c", "exit 3").expect(3, "exit code 3", "cannot write")
+    ended = suite.run("--report", f"json={nowhere}", "--report", "json=report.json", "--", *PYTEST,
+                      GITHUB_STEP_SUMMARY=nowhere, GITHUB_ACTIONS="true")
+    ended.expect(10, "NEW FINDING", "cannot write", "::warning")
+    if json.loads((suite.folder / "report.json").read_text())["exit_code"] != 10:
+        raise Failed("the other report is not written")
+    suite.run("--fail-on", "never", "--", *PYTEST, GITHUB_STEP_SUMMARY=nowhere).expect(1, "cannot write", "pgtally: fine")
+
+
 def signals_reach_the_program(suite):
     """TERM and INT are passed on, and the program's answer is the exit code."""
     script = "trap 'exit 7' TERM; trap 'exit 8' INT; echo ready; while :; do sleep 0.05; done"
@@ -464,6 +477,7 @@ CHECKS = (
     passwords_are_found_behind_the_proxy,
     a_report_can_be_filtered,
     programs_that_misbehave,
+    what_cannot_be_written_hides_nothing,
     signals_reach_the_program,
     mistakes_in_files_are_told_before_anything_runs,
 )

@@ -157,18 +157,22 @@ impl Judged {
 }
 
 impl OutputArgs {
-    /// Writes the reports asked for; and, where GitHub Actions runs this, its summary and annotations.
+    /// Writes the reports asked for; and, where GitHub Actions runs this, its summary and annotations. What cannot be
+    /// written keeps nothing else from being written.
     pub(crate) fn write(&self, report: &Report) -> anyhow::Result<()> {
-        self.reports.iter().try_for_each(|(format, path)| write_file(path, &format.render(report)))?;
+        let mut written = Ok(());
+        for (format, path) in &self.reports {
+            written = written.and(write_file(path, &format.render(report)));
+        }
         let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
         if let Some(path) = set("GITHUB_STEP_SUMMARY") {
-            append(Path::new(&path), &pgtally_report::markdown(report))?;
+            written = written.and(append(Path::new(&path), &pgtally_report::markdown(report)));
         }
         if set("GITHUB_ACTIONS").is_some_and(|value| value == "true") {
             // Standard output may be somebody's data; GitHub reads both.
             eprint!("{}", pgtally_report::annotations(report));
         }
-        Ok(())
+        written
     }
 }
 

@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use clap::Args;
-use pgtally_report::{Capture, Report};
+use pgtally_report::Capture;
 
 use self::bypass::{Bypass, Watcher};
 use self::child::{Ending, Forwarding};
@@ -30,7 +30,7 @@ use self::target::{Place, Target};
 use crate::Address;
 use crate::aggregator::WarmUp;
 use crate::config::{ClientTls, Config, Flag};
-use crate::judging::{JudgeArgs, Judged, OutputArgs};
+use crate::judging::{JudgeArgs, Judged, OutputArgs, write_file};
 use crate::logging;
 use crate::proxy::{Proxy, Running};
 
@@ -145,7 +145,7 @@ fn wrap(args: &RunArgs) -> anyhow::Result<ExitCode> {
     };
     let capture = capture(&proxy, &place, &variables, &bypass)?;
     proxy.shutdown(Duration::ZERO);
-    finish(args, &judged, &capture, ending)
+    Ok(finish(args, &judged, &capture, ending))
 }
 
 fn configuration(args: &RunArgs, target: &Target) -> Result<Config, crate::ConfigErrors> {
@@ -303,18 +303,25 @@ fn no_traffic(place: &Place, variables: &[(String, Option<String>)], direct: &[&
     )
 }
 
-/// Judges, reports, writes files, and decides on the exit code.
-fn finish(args: &RunArgs, judged: &Judged, capture: &Capture, ending: Ending) -> anyhow::Result<ExitCode> {
-    if let Some(path) = &args.capture {
-        crate::judging::write_file(path, &capture.write())?;
+/// Judges, reports, writes files, and decides on the exit code: the program's own failure comes first, then what is to be
+/// said of its statements, then a file that cannot be written.
+fn finish(args: &RunArgs, judged: &Judged, capture: &Capture, ending: Ending) -> ExitCode {
+    let saved = args.capture.as_ref().map_or(Ok(()), |path| write_file(path, &capture.write()));
+    let judged = judged.report(capture, &args.judging);
+    if let Ok(report) = &judged {
+        eprint!("\n{}", pgtally_report::text(report));
     }
-    let report: Report = judged.report(capture, &args.judging)?;
-    eprint!("\n{}", pgtally_report::text(&report));
     match ending {
         Ending::Fine => {}
         Ending::Failed(code) => eprintln!("the program failed with exit code {code}"),
         Ending::Killed(signal) => eprintln!("the program was ended by signal {signal}"),
     }
-    args.output.write(&report)?;
-    Ok(ExitCode::from(if ending == Ending::Fine { report.exit_code } else { ending.code() }))
+    let verdict = judged.as_ref().map_or(0, |report| report.exit_code);
+    let reported = judged.and_then(|report| args.output.write(&report));
+    let mut code = if ending == Ending::Fine { verdict } else { ending.code() };
+    for error in [saved, reported].into_iter().filter_map(Result::err) {
+        eprintln!("pgtally run: {error:#}");
+        code = code.max(1);
+    }
+    ExitCode::from(code)
 }

@@ -4,7 +4,7 @@ use askama::Template;
 
 use crate::judge::{Blame, Over, Report};
 use crate::text::{headline, totals};
-use crate::words::{kind, limit_words, plain};
+use crate::words::{kind, limit_words, lines, plain};
 
 /// Routes shown, the ones with most statements first.
 const ROUTES_MAX: usize = 500;

@@ -231,6 +231,7 @@ fn hostile_texts_stay_texts() {
     );
     let html = pgtally_report::html(&report);
     assert!(!html.contains("<script") && !html.contains("<img") && !html.contains("http://"), "{html}");
+    assert!(!html.chars().any(|c| c.is_control() && c != '\n') && !html.contains('\u{202e}'), "{html}");
     let text = pgtally_report::text(&report);
     assert!(!text.chars().any(|c| c.is_control() && c != '\n') && !text.contains('\u{202e}'), "{text}");
     let commands = pgtally_report::annotations(&report);
