@@ -37,6 +37,7 @@ ROUTES = [
 COMPANIONS = {
     "console.admins": {"console": {"auth_file": "/dev/null"}},
     "console.viewers": {"console": {"auth_file": "/dev/null"}},
+    "inspect.explain": {"inspect": {"user": "p"}},
     "relay.target_session_attrs": {"probe": {"user": "p"}},
     "relay.proxy_protocol_from": {"relay": {"proxy_protocol": "on"}},
     "tls.upstream_negotiation": {"tls": {"upstream_tls": "require"}},
