@@ -497,8 +497,10 @@ fn sent<S: Statement + Clone>(
         frontend::QUERY => {
             let statement = reader.read(frontend::query(frame)?);
             conversation.query(Some(statement.clone()), ())?;
-            // It ends the unnamed statement.
-            conversation.forget_statements(|prepared| prepared.name_hash == UNNAMED);
+            // It ends the unnamed statement. Looking at all others costs something where there are many.
+            if conversation.statement(NameHash::UNNAMED).is_some() {
+                conversation.forget_statements(|prepared| prepared.name_hash == UNNAMED);
+            }
             return Ok(Sent::Statement(statement));
         }
         frontend::PARSE => {

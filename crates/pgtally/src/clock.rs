@@ -3,6 +3,7 @@
 //! One `Clock` is made per proxy and copied into every thread. The hot loop reads it once per chunk; nothing else
 //! on the path of a message does.
 
+use std::cell::Cell;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use pgtally_analysis::Moment;
@@ -31,6 +32,27 @@ impl Clock {
     pub(crate) fn unix_seconds(&self, moment: Moment) -> f64 {
         let at = self.wall_origin + Duration::from_nanos(moment.0);
         at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
+    }
+}
+
+/// A moment that is read from the clock when it is first asked for, and not at all where nobody asks.
+#[derive(Debug)]
+pub(crate) struct LazyMoment<'a> {
+    clock: &'a Clock,
+    read: Cell<Option<Moment>>,
+}
+
+impl<'a> LazyMoment<'a> {
+    /// Not read yet.
+    pub(crate) const fn of(clock: &'a Clock) -> Self {
+        Self { clock, read: Cell::new(None) }
+    }
+
+    /// The moment of the first call.
+    pub(crate) fn get(&self) -> Moment {
+        let now = self.read.get().unwrap_or_else(|| self.clock.now());
+        self.read.set(Some(now));
+        now
     }
 }
 
@@ -69,6 +91,18 @@ mod tests {
             let stepped = Clock { wall_origin: stepped, ..clock };
             assert!(Duration::from_nanos(stepped.now().since(before)) < Duration::from_secs(60));
         }
+    }
+
+    #[test]
+    fn a_lazy_moment_is_that_of_its_first_reading() {
+        let clock = Clock::start();
+        let lazy = LazyMoment::of(&clock);
+        let before = clock.now();
+        while clock.now() == before {}
+        let read = lazy.get();
+        assert!(read > before);
+        while clock.now() == read {}
+        assert_eq!(lazy.get(), read);
     }
 
     #[test]

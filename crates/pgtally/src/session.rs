@@ -22,6 +22,7 @@ use crate::admission::{Admitted, Limit};
 use crate::cached::{self, CachedSession};
 use crate::cancel;
 use crate::client_addr;
+use crate::clock::LazyMoment;
 use crate::console::{self, Host, Visitor};
 use crate::lift::Lifted;
 use crate::live::StartupSetting;
@@ -239,7 +240,7 @@ impl Session {
             observation.backend(&prelude, now);
         }
         if let Some(cached) = &mut cached {
-            cached.heard(&prelude, now.0);
+            cached.heard(&prelude, &LazyMoment::of(&local.clock));
         }
         Some(Self { observation, cached, client, upstream, ending })
     }

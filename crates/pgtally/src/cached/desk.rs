@@ -24,6 +24,7 @@ use rustc_hash::{FxHashMap, FxHasher};
 use super::Cache;
 use super::totals::TagTotals;
 use crate::catalog::{Snapshot, database_id};
+use crate::clock::LazyMoment;
 
 /// Texts remembered per database and user; then all are forgotten, as applications with fixed texts have few.
 const TEXTS_MAX: usize = 4_096;
@@ -194,11 +195,12 @@ impl Desk {
     }
 
     /// Makes sure that the place's snapshot is one of now, or none.
-    pub(super) fn refresh(&self, place: &Place, now_ns: u64) {
+    pub(super) fn refresh(&self, place: &Place, now: &LazyMoment<'_>) {
         if self.has_current_snapshot(place) {
             return;
         }
         *place.snapshot.borrow_mut() = None;
+        let now_ns = now.get().0;
         if now_ns >= place.ask_again_ns.get() {
             place.ask_again_ns.set(now_ns + SNAPSHOT_RETRY_NS);
             *place.snapshot.borrow_mut() = self.cache.catalogs.current(place.id, &place.database);

@@ -15,6 +15,7 @@ use pgtally_cache::Key;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::session::{CachedSession, Step};
+use crate::clock::LazyMoment;
 use crate::limits::{CHUNKS_PER_POLL_MAX, TO_UPSTREAM_BYTES_PER_POLL};
 use crate::observe::Observation;
 use crate::overhead::Heading;
@@ -173,21 +174,23 @@ impl Relay<'_> {
 
     /// Does with a chunk of the client's what is to be done.
     fn take(&mut self, chunk: &[u8], arrival: Arrival, cx: &mut Context<'_>) -> Result<(), Broken> {
-        let now = self.local.clock.now();
-        let since = arrival.since.unwrap_or(now);
+        let local = self.local;
+        let now = LazyMoment::of(&local.clock);
+        let since = || arrival.since.unwrap_or_else(|| now.get());
         let step = if self.to_client.is_owing() {
             Step::Forward
         } else {
-            self.session.decide(chunk, now.0, arrival.may_wait)
+            self.session.decide(chunk, &now, arrival.may_wait)
         };
         match step {
             Step::Ask => {
                 let question = self.session.ask();
-                self.held = Some(Held { chunk: chunk.to_vec(), since, wait: Wait::Answer });
+                self.held = Some(Held { chunk: chunk.to_vec(), since: since(), wait: Wait::Answer });
                 self.to_upstream.forward(self.upstream, &question, cx).map_err(Broken::Write)
             }
-            Step::Forward => self.forward(chunk, arrival.began, cx),
+            Step::Forward => self.forward(chunk, &now, arrival.began, cx),
             Step::Serve(served) => {
+                let since = since();
                 let sent = self.to_client.forward(self.client, served.bytes(), cx);
                 let sent_at = self.local.clock.now();
                 self.local.overhead.end(arrival.began, Heading::ToClient, sent_at, &self.local.metrics);
@@ -195,15 +198,25 @@ impl Relay<'_> {
                 sent.map_err(Broken::Read)
             }
             Step::Wait(key) => {
-                let until_ns = self.session.wait_until(now.0, cx.waker());
-                self.held = Some(Held { chunk: chunk.to_vec(), since, wait: Wait::Flight { key, until_ns } });
+                let until_ns = self.session.wait_until(now.get().0, cx.waker());
+                self.held = Some(Held {
+                    chunk: chunk.to_vec(),
+                    since: since(),
+                    wait: Wait::Flight { key, until_ns },
+                });
                 Ok(())
             }
         }
     }
 
-    fn forward(&mut self, chunk: &[u8], began: Option<Moment>, cx: &mut Context<'_>) -> Result<(), Broken> {
-        let restore = self.session.sent(chunk, self.local.clock.now().0);
+    fn forward(
+        &mut self,
+        chunk: &[u8],
+        before: &LazyMoment<'_>,
+        began: Option<Moment>,
+        cx: &mut Context<'_>,
+    ) -> Result<(), Broken> {
+        let restore = self.session.sent(chunk, before);
         let forwarded = match restore {
             None => self.to_upstream.forward(self.upstream, chunk, cx),
             Some(mut both) => {
@@ -213,6 +226,7 @@ impl Relay<'_> {
         };
         // Read after the write: "sent" is the moment the last byte went out.
         let now = self.local.clock.now();
+        self.session.reached_upstream(now.0);
         self.local.overhead.end(began, Heading::ToUpstream, now, &self.local.metrics);
         self.observation.frontend(chunk, now);
         forwarded.map_err(Broken::Write)
@@ -233,14 +247,15 @@ impl Relay<'_> {
                 self.to_client.is_read_to_end = true;
                 continue;
             }
-            let now = self.local.clock.now();
-            let sifted = self.session.sift(chunk, now.0);
+            let local = self.local;
+            let now = LazyMoment::of(&local.clock);
+            let sifted = self.session.sift(chunk, &now);
             let chunk = sifted.as_deref().unwrap_or(chunk);
             if chunk.is_empty() {
                 continue;
             }
             // Whatever has got its outcome by this is finished before the client learns of it.
-            self.session.heard(chunk, now.0);
+            self.session.heard(chunk, &now);
             let forwarded = self.to_client.forward(self.client, chunk, cx);
             let now = self.local.clock.now();
             self.local.overhead.end(began, Heading::ToClient, now, &self.local.metrics);

@@ -24,6 +24,7 @@ use super::desk::{Asked, Desk, Meaning, Place, Planned, SessionReader};
 use super::doubts::Doubt;
 use super::environment::{self, Known};
 use super::locks;
+use crate::clock::LazyMoment;
 
 /// Time after which a session is asked again: a reload of the server's configuration changes some settings silently.
 const ENVIRONMENT_LIFE_NS: u64 = 30_000_000_000;
@@ -120,7 +121,7 @@ pub(crate) struct CachedSession {
     is_counted: bool,
     /// What the form of the last chunk forbids.
     form: Option<BypassReason>,
-    /// What the last chunk means, where it is one simple query that is to be forwarded.
+    /// What the only text of the last chunk means, where the chunk is to be forwarded.
     decided: Option<Rc<Meaning>>,
     /// Its server speaks only the simple protocol: it is asked nothing, and served nothing.
     is_replication: bool,
@@ -178,8 +179,8 @@ impl CachedSession {
     }
 
     /// What to do with `chunk`, before anything is done with it. `may_wait` is false where waiting has not helped.
-    pub(super) fn decide(&mut self, chunk: &[u8], now_ns: u64, may_wait: bool) -> Step {
-        let step = self.decided(chunk, now_ns, may_wait);
+    pub(super) fn decide(&mut self, chunk: &[u8], now: &LazyMoment<'_>, may_wait: bool) -> Step {
+        let step = self.decided(chunk, now, may_wait);
         if !matches!(step, Step::Forward) {
             // The next chunk to be sent may be another one.
             self.decided = None;
@@ -187,13 +188,13 @@ impl CachedSession {
         step
     }
 
-    fn decided(&mut self, chunk: &[u8], now_ns: u64, may_wait: bool) -> Step {
+    fn decided(&mut self, chunk: &[u8], now: &LazyMoment<'_>, may_wait: bool) -> Step {
         (self.is_counted, self.form, self.decided) = (false, None, None);
         if self.is_replication {
             return Step::Forward;
         }
         let desk = Rc::clone(&self.desk);
-        desk.refresh(&self.place, now_ns);
+        desk.refresh(&self.place, now);
         if self.must_ask_locks(chunk) {
             self.asking = Some(Question::Locks);
             return Step::Ask;
@@ -224,7 +225,9 @@ impl CachedSession {
             }
             Unit::Extended { parse: Some(parse), .. } => {
                 types = parse.types.into();
-                desk.read(&self.place, parse.text, self.dialect)
+                let meaning = desk.read(&self.place, parse.text, self.dialect);
+                self.decided = Some(Rc::clone(&meaning));
+                meaning
             }
             Unit::Extended { statement, .. } => {
                 let Some(prepared) = front.prepared(statement) else { return Step::Forward };
@@ -233,7 +236,7 @@ impl CachedSession {
                 }
                 let prepared = prepared.clone();
                 if !front.has_settings_of(&prepared) {
-                    match self.known(now_ns).map(|known| known.is_some()) {
+                    match self.known(now.get().0).map(|known| known.is_some()) {
                         Ok(true) => {}
                         Ok(false) => {
                             self.asking = Some(Question::Environment);
@@ -263,7 +266,7 @@ impl CachedSession {
             }
             Asked::Cache(planned) => planned,
         };
-        self.look_up(&unit, &meaning, planned, &types, now_ns, may_wait).unwrap_or_else(|reason| {
+        self.look_up(&unit, &meaning, planned, &types, now.get().0, may_wait).unwrap_or_else(|reason| {
             self.count(reason);
             Step::Forward
         })
@@ -519,22 +522,21 @@ impl CachedSession {
     }
 
     /// Follows `chunk`, which is sent on right after this. Answers with what has to be sent in front of it.
-    pub(super) fn sent(&mut self, chunk: &[u8], now_ns: u64) -> Option<Vec<u8>> {
-        self.upstream_ns = now_ns;
+    pub(super) fn sent(&mut self, chunk: &[u8], now: &LazyMoment<'_>) -> Option<Vec<u8>> {
         // Again, as nothing may have been decided on this chunk: what is marked must follow from what is defined now.
-        self.desk.refresh(&self.place, now_ns);
+        self.desk.refresh(&self.place, now);
         let (is_counted, form) = (mem::take(&mut self.is_counted), self.form.take());
         let restore = self.restoring(chunk);
-        let Some(mut front) = self.front.take() else {
+        let decided = self.decided.take().or_else(|| self.query(chunk));
+        let Some(front) = &mut self.front else {
             self.watch_walsender(chunk);
             return restore;
         };
         let was_in_transaction = front.is_in_transaction();
-        let decided = self.decided.take().or_else(|| self.query(chunk, &front));
-        let mut reader = SessionReader { decided, ..self.reader() };
-        let followed = front.client(chunk, &self.desk.cache.versions, &mut reader);
+        let (desk, place, dialect) = (&*self.desk, &*self.place, self.dialect);
+        let mut reader = SessionReader { desk, place, dialect, wanted: None, decided };
+        let followed = front.client(chunk, &desk.cache.versions, &mut reader);
         let wanted = reader.wanted;
-        self.front = Some(front);
         if let Err(desync) = followed {
             self.go_blind(desync);
         }
@@ -550,9 +552,15 @@ impl CachedSession {
         restore
     }
 
+    /// `chunk` was sent on.
+    pub(super) fn reached_upstream(&mut self, now_ns: u64) {
+        self.upstream_ns = now_ns;
+    }
+
     /// What a chunk means that is one simple query.
-    fn query(&self, chunk: &[u8], front: &Front<Rc<Meaning>>) -> Option<Rc<Meaning>> {
-        if chunk.first() != Some(&frontend::QUERY) || !front.is_between_messages() {
+    fn query(&self, chunk: &[u8]) -> Option<Rc<Meaning>> {
+        let is_between = self.front.as_ref().is_some_and(Front::is_between_messages);
+        if chunk.first() != Some(&frontend::QUERY) || !is_between {
             return None;
         }
         match Unit::read(chunk) {
@@ -576,10 +584,11 @@ impl CachedSession {
     }
 
     /// Takes answers of ours out of what the server says; `None` where all of `chunk` is for the client.
-    pub(super) fn sift(&mut self, chunk: &[u8], now_ns: u64) -> Option<Vec<u8>> {
+    pub(super) fn sift(&mut self, chunk: &[u8], now: &LazyMoment<'_>) -> Option<Vec<u8>> {
         if !self.sieve.is_expecting() {
             return None;
         }
+        let now_ns = now.get().0;
         let mut out = Vec::new();
         if let Some(answer) = self.sieve.sift(chunk, &mut out) {
             match self.asking.take() {
@@ -601,29 +610,28 @@ impl CachedSession {
     }
 
     /// Follows `chunk`, which is delivered to the client right after this.
-    pub(crate) fn heard(&mut self, chunk: &[u8], now_ns: u64) {
-        self.copy(chunk, now_ns);
-        let cache = Arc::clone(&self.desk.cache);
+    pub(crate) fn heard(&mut self, chunk: &[u8], now: &LazyMoment<'_>) {
+        self.copy(chunk, now);
+        let versions = &self.desk.cache.versions;
         let Some(front) = &mut self.front else { return };
-        match front.upstream(chunk, &cache.versions) {
-            Ok(heard) => {
-                self.farewell = heard.farewell.or(self.farewell);
-                self.backend_pid = heard.backend_pid.or(self.backend_pid);
-                self.dialect.has_standard_strings = front.has_standard_strings();
-                if let Some(number) = heard.written_by {
-                    self.written_ns = now_ns;
-                    // A trigger that came with a definition meanwhile may have written more than was marked.
-                    if !self.desk.are_current(&self.place, number) {
-                        cache.versions.invalidate(self.place.id, &WriteSet::everything());
-                    }
-                }
+        let heard = match front.upstream(chunk, versions) {
+            Ok(heard) => heard,
+            Err(desync) => return self.go_blind(desync),
+        };
+        self.farewell = heard.farewell.or(self.farewell);
+        self.backend_pid = heard.backend_pid.or(self.backend_pid);
+        self.dialect.has_standard_strings = front.has_standard_strings();
+        if let Some(number) = heard.written_by {
+            self.written_ns = now.get().0;
+            // A trigger that came with a definition meanwhile may have written more than was marked.
+            if !self.desk.are_current(&self.place, number) {
+                versions.invalidate(self.place.id, &WriteSet::everything());
             }
-            Err(desync) => self.go_blind(desync),
         }
     }
 
     /// Copies the answer that is being fetched, and keeps it once it is complete.
-    fn copy(&mut self, chunk: &[u8], now_ns: u64) {
+    fn copy(&mut self, chunk: &[u8], now: &LazyMoment<'_>) {
         let Some(fill) = &mut self.fill else { return };
         let totals = &self.desk.cache.totals;
         let refused = match fill.capture.feed(chunk) {
@@ -635,7 +643,7 @@ impl CachedSession {
         let Some(fill) = self.fill.take() else { return };
         match refused {
             Some(total) => drop(total.fetch_add(1, Ordering::Relaxed)),
-            None => self.keep(fill, now_ns),
+            None => self.keep(fill, now.get().0),
         }
     }
 
