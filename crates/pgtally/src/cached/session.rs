@@ -4,6 +4,10 @@
 //! Nothing here touches a socket: `relay.rs` beside it does what [`Step`] says. Whatever is not sure is forwarded, and
 //! counted by its reason where it was meant to be cached.
 
+mod blind;
+mod fill;
+mod unnamed;
+
 use std::mem;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -13,8 +17,8 @@ use std::time::Duration;
 
 use pgtally_cache::clock_words::has_bound_clock_word;
 use pgtally_cache::{
-    Answer, BypassReason, Capture, Captured, Entry, Fault, Front, Key, KeyRef, Lead, Mode, NewEntry,
-    OpenCommit, Refused, Sieve, Token, Unit, WriteSet, write_key,
+    Answer, BypassReason, Capture, Entry, Front, Key, KeyRef, Lead, Mode, OpenCommit, Sieve, Token, Unit,
+    WriteSet, write_key,
 };
 use pgtally_fingerprint::Dialect;
 use pgtally_protocol::startup::Startup;
@@ -569,20 +573,6 @@ impl CachedSession {
         }
     }
 
-    /// What restores the unnamed statement, where `chunk` may need it. Nothing is unanswered while it is owed.
-    fn restoring(&mut self, chunk: &[u8]) -> Option<Vec<u8>> {
-        self.restore.as_ref()?;
-        let is_needed = needs_unnamed(chunk);
-        let is_lost = self.desk.cache.settings.fault.is(Fault::ParseLost);
-        let restore = self.restore.take().filter(|_| is_needed && !is_lost);
-        let mut restore = restore?;
-        // A group of its own: the client's may begin a transaction that allows nothing before it, and an error or a
-        // lock of this one is none of its business.
-        restore.extend_from_slice(SYNC);
-        self.expect_group();
-        Some(restore)
-    }
-
     /// Takes answers of ours out of what the server says; `None` where all of `chunk` is for the client.
     pub(super) fn sift(&mut self, chunk: &[u8], now: &LazyMoment<'_>) -> Option<Vec<u8>> {
         if !self.sieve.is_expecting() {
@@ -627,92 +617,6 @@ impl CachedSession {
             if !self.desk.are_current(&self.place, number) {
                 versions.invalidate(self.place.id, &WriteSet::everything());
             }
-        }
-    }
-
-    /// Copies the answer that is being fetched, and keeps it once it is complete.
-    fn copy(&mut self, chunk: &[u8], now: &LazyMoment<'_>) {
-        let Some(fill) = &mut self.fill else { return };
-        let totals = &self.desk.cache.totals;
-        let refused = match fill.capture.feed(chunk) {
-            Captured::Partial => return,
-            Captured::Complete => None,
-            Captured::Refused(Refused::TooLarge) => Some(&totals.fills_too_large),
-            Captured::Refused(Refused::Unexpected) => Some(&totals.fills_unexpected),
-        };
-        let Some(fill) = self.fill.take() else { return };
-        match refused {
-            Some(total) => drop(total.fetch_add(1, Ordering::Relaxed)),
-            None => self.keep(fill, now.get().0),
-        }
-    }
-
-    fn keep(&self, fill: Fill, now_ns: u64) {
-        let cache = &self.desk.cache;
-        let Asked::Cache(planned) = &fill.meaning.asked else { return };
-        let Some(answer) = fill.capture.into_answer() else { return };
-        let quota = cache.quota(&self.place.database);
-        let Some(token) = cache.versions.settled(fill.token) else {
-            cache.totals.fills_overtaken.fetch_add(1, Ordering::Relaxed);
-            return;
-        };
-        let total = if answer.len() > planned.plan.bytes_max {
-            &cache.totals.fills_too_large
-        } else if quota.load(Ordering::Relaxed) + answer.len() as u64 > cache.quota_bytes()
-            && cache.has_quotas()
-        {
-            &cache.totals.fills_over_quota
-        } else {
-            let new = NewEntry {
-                answer,
-                token,
-                mode: planned.plan.mode,
-                sent_ns: fill.sent_ns,
-                cost: Duration::from_nanos(now_ns.saturating_sub(fill.sent_ns)),
-                fingerprint: planned.fingerprint,
-                database: Arc::clone(&self.place.database),
-                tags: Arc::clone(&planned.tags),
-                quota,
-            };
-            cache.store.keep(fill.key, new);
-            &cache.totals.filled
-        };
-        total.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// The session cannot be followed any more: nothing is served to it, and until it ends anything may be written.
-    fn go_blind(&mut self, desync: Desync) {
-        let Some(front) = self.front.take() else { return };
-        self.fill = None;
-        self.blind = front.into_open();
-        self.desk.cache.versions.forget_prepared();
-        if desync == Desync::CopyBoth {
-            // What asked for the copy has its outcome, and nothing is executed until it is over.
-            self.desk.cache.versions.finish(mem::take(&mut self.blind));
-            self.walsender = Some(FrameReader::new(|_| 0));
-        } else {
-            self.write_anything();
-        }
-    }
-
-    /// Until the session ends it may write anything.
-    fn write_anything(&mut self) {
-        self.desk.cache.versions.begin(self.place.id, &WriteSet::catalog(), &mut self.blind);
-    }
-
-    /// A copy in both directions may be followed by SQL.
-    fn watch_walsender(&mut self, mut chunk: &[u8]) {
-        let Some(reader) = &mut self.walsender else { return };
-        let is_over = loop {
-            match reader.next(&mut chunk) {
-                Ok(None) => break false,
-                Ok(Some(frame)) if is_of_copy(frame.tag) => {}
-                Ok(Some(_)) | Err(_) => break true,
-            }
-        };
-        if is_over {
-            self.walsender = None;
-            self.write_anything();
         }
     }
 
@@ -763,55 +667,4 @@ fn settle(
 /// Whether a replication session belongs to a database: then it understands SQL.
 fn is_logical(startup: &Startup) -> bool {
     startup.parameter("replication").is_some_and(|value| value.eq_ignore_ascii_case(b"database"))
-}
-
-/// Whether a message of this tag has a place in a copy, or ends the session.
-fn is_of_copy(tag: u8) -> bool {
-    matches!(tag, b'd' | frontend::COPY_DONE | frontend::COPY_FAIL | frontend::SYNC | b'X')
-}
-
-/// Whether the server has to believe of the unnamed statement what the client does, before it gets `chunk`: not where
-/// the first thing that concerns the statement ends or redefines it.
-fn needs_unnamed(chunk: &[u8]) -> bool {
-    let mut rest = chunk;
-    while let Some((&[tag, a, b, c, d], body)) = rest.split_first_chunk::<5>() {
-        match (tag, body) {
-            (frontend::QUERY, _) | (frontend::PARSE, [0, ..]) => return false,
-            (frontend::CLOSE, [b'S', 0, ..]) => return false,
-            (frontend::BIND | frontend::DESCRIBE | frontend::PARSE, []) => return true,
-            (frontend::BIND | frontend::DESCRIBE, _) => return true,
-            (b'X', _) => return false,
-            _ => {}
-        }
-        let length = (u32::from_be_bytes([a, b, c, d]) as usize).saturating_sub(4);
-        let Some(behind) = body.get(length..) else { break };
-        rest = behind;
-    }
-    true
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn message(tag: u8, body: &[u8]) -> Vec<u8> {
-        [&[tag][..], &u32::try_from(body.len() + 4).unwrap().to_be_bytes(), body].concat()
-    }
-
-    #[test]
-    fn the_unnamed_statement_is_restored_before_it_is_used() {
-        let check = |messages: &[(u8, &[u8])], expected: bool| {
-            let chunk: Vec<u8> = messages.iter().flat_map(|(tag, body)| message(*tag, body)).collect();
-            assert_eq!(needs_unnamed(&chunk), expected, "{messages:?}");
-        };
-        check(&[(b'Q', b"SELECT 1\0")], false);
-        check(&[(b'P', b"\0SELECT 1\0\0\0"), (b'B', b"\0\0")], false);
-        check(&[(b'C', b"S\0"), (b'S', b"")], false);
-        check(&[(b'B', b"\0\0"), (b'E', b"\0\0\0\0\0"), (b'S', b"")], true);
-        check(&[(b'P', b"s1\0SELECT 1\0\0\0"), (b'B', b"\0\0")], true);
-        check(&[(b'D', b"S\0"), (b'S', b"")], true);
-        check(&[(b'S', b"")], true);
-        check(&[(b'X', b"")], false);
-        assert!(needs_unnamed(b"B\0\0"));
-    }
 }
