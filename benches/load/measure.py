@@ -13,6 +13,8 @@ from postgres import StartError
 # Longer than pgtally waits before it hands over a session's last request.
 SETTLE_SECONDS = 2
 IDLE_CPU_SECONDS = 5
+# More than pgtally remembers of the latest requests.
+USED_REQUESTS = 3_000
 STRACE_QUERIES = 2_000
 CALLGRIND_QUERIES = 2_000
 
@@ -176,10 +178,25 @@ class Client:
         return count
 
 
+def run_requests(endpoint, count):
+    """Runs requests of one statement each over one session."""
+    client = Client(endpoint)
+    for number in range(count):
+        client.query(f"SELECT abalance FROM pgbench_accounts WHERE aid = 1 /*request_id='{number}'*/")
+    client.socket.close()
+
+
 def idle_sessions(endpoint, counts):
-    """Resident KiB of a fresh proxy: empty, and with so many idle sessions that have run one query each."""
+    """Resident KiB of a proxy: fresh, used, and with so many idle sessions that have run one query each.
+
+    What a proxy keeps once, however many sessions it has, is there before they come: parsers, tables, the latest
+    requests.
+    """
     time.sleep(SETTLE_SECONDS)
-    resident = {0: machine.resident_kib(endpoint.pid)}
+    resident = {"empty": machine.resident_kib(endpoint.pid)}
+    run_requests(endpoint, USED_REQUESTS)
+    time.sleep(SETTLE_SECONDS)
+    resident["used"] = machine.resident_kib(endpoint.pid)
     clients = []
     try:
         for count in counts:
@@ -197,7 +214,7 @@ def idle_sessions(endpoint, counts):
     low, high = counts[0], counts[-1]
     return {
         "resident_kib": resident,
-        "kib_per_session": (resident[high] - resident[0]) / high,
+        "kib_per_session": (resident[high] - resident["used"]) / high,
         "kib_per_further_session": (resident[high] - resident[low]) / (high - low) if high > low else None,
         "idle_cpu_percent": idle_ns / 1e7 / IDLE_CPU_SECONDS,
     }

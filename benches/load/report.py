@@ -106,12 +106,13 @@ def idle_table(idle):
     lines = [
         "### Idle sessions, one query each",
         "",
-        "| endpoint | empty MiB | KiB per session | KiB per further session | idle CPU % |",
-        "|---|---|---|---|---|",
+        "| endpoint | empty MiB | used MiB | KiB per session | KiB per further session | idle CPU % |",
+        "|---|---|---|---|---|---|",
     ]
     for endpoint, entry in idle.items():
         lines.append(
-            f"| {endpoint} | {entry['resident_kib'][0] / 1024:.1f} | {entry['kib_per_session']:.1f} "
+            f"| {endpoint} | {entry['resident_kib']['empty'] / 1024:.1f} | {entry['resident_kib']['used'] / 1024:.1f} "
+            f"| {entry['kib_per_session']:.1f} "
             f"| {shown(entry['kib_per_further_session'], '{:.1f}')} | {entry['idle_cpu_percent']:.2f} |"
         )
     return lines + [""]
