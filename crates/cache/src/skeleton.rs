@@ -97,7 +97,8 @@ fn content(text: &[u8], at: usize) -> Option<usize> {
 /// Digits of a number behind its first one, or of a parameter behind its `$`.
 fn digits(behind: &[u8], class: Class) -> Option<usize> {
     let digits = length(behind, u8::is_ascii_digit);
-    let is_fine = (class == Class::Digit || digits > 0) && behind.get(digits) != Some(&b'$');
+    // What follows at once may belong to it (`0x1`), or begin a word of its own (`1x1`).
+    let is_fine = (class == Class::Digit || digits > 0) && !behind.get(digits).is_some_and(is_of_word);
     is_fine.then_some(digits)
 }
 
@@ -133,6 +134,9 @@ mod tests {
             "U&'a'",
             "x'1'",
             "1'a'",
+            "0x1",
+            "1x1",
+            "$1x",
             "$$a$$",
             "$a$",
             "$1$",
