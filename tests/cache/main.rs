@@ -6,7 +6,7 @@
 //! nemesis (`nemesis.rs`) ends backends and holds back answers. `safety.rs`: users and
 //! settings. `scripts.rs`: generated scripts, on two servers that must agree (`twin.rs`). `seeded.rs`: mistakes on purpose,
 //! each of which the checker finds. `capacity.rs`: memory. `trouble.rs`: definitions nobody reads,
-//! keys without end. `failover.rs`: servers that restart, fall behind, and take over.
+//! keys without end. `failover.rs`: servers that restart, fall behind, and take over. `warming.rs`: filling it on order.
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -26,6 +26,7 @@ mod seeded;
 mod serving;
 mod trouble;
 mod twin;
+mod warming;
 
 use pgtally::Address;
 use pgtally_throwaway::{Builder, Throwaway};

@@ -15,7 +15,7 @@ const SCHEMA: &str = "CREATE TABLE products (id int PRIMARY KEY, name text, pric
 
 /// A server with products, and a proxy with the cache in front of it.
 pub(crate) struct World {
-    server: Throwaway,
+    pub(crate) server: Throwaway,
     pub(crate) proxy: TestProxy,
 }
 
@@ -33,12 +33,16 @@ impl World {
         session(self.proxy.address(), "ann")
     }
 
+    pub(crate) fn session_of(&self, user: &str) -> Peer {
+        session(self.proxy.address(), user)
+    }
+
     pub(crate) fn direct(&self) -> Peer {
         session(&address(&self.server), "postgres")
     }
 
     /// Answers given from the cache so far.
-    fn hits(&self) -> f64 {
+    pub(crate) fn hits(&self) -> f64 {
         let cache = self.proxy.json("/api/v1/cache");
         let tags = cache["tags"].as_array().expect("tags");
         tags.iter().map(|tag| tag["hits"].as_f64().unwrap() + tag["stale"].as_f64().unwrap()).sum()

@@ -14,9 +14,11 @@
 //! * [`capture`]: copies an answer while it is relayed.
 //! * [`fault`]: mistakes on purpose, for the tests.
 //! * [`store`] and [`flight`]: the answers that are kept, and those on their way.
+//! * [`hot`] and [`again`]: what is asked most, and how it is asked again.
 //!
 //! Deliberately absent: sockets, clocks, threads, and any guess: what is not known goes to PostgreSQL.
 
+pub mod again;
 pub mod bare;
 pub mod capture;
 pub mod catalog;
@@ -26,6 +28,7 @@ pub mod fault;
 pub mod flight;
 pub mod front;
 pub mod hint;
+pub mod hot;
 pub mod key;
 pub mod policy;
 pub mod sieve;
@@ -35,6 +38,7 @@ pub mod two_phase;
 pub mod unit;
 pub mod versions;
 
+pub use again::{AnswerCopy, Question};
 pub use bare::bare;
 pub use capture::{Capture, Captured, Refused};
 pub use catalog::{Catalog, CatalogRows};
@@ -43,6 +47,7 @@ pub use fault::Fault;
 pub use flight::{Flights, Lead};
 pub use front::{Forgets, Front, Heard, Reader, Statement};
 pub use hint::Hint;
+pub use hot::{Hot, HotQuestion};
 pub use key::{Environment, Key, KeyRef, write_key};
 pub use policy::{Decision, Limits, Mode, Plan, Policy, Rule, Subject};
 pub use sieve::{Answer, Sieve};

@@ -7,6 +7,9 @@
 
 use pgtally_protocol::{OpenFrame, backend};
 
+use crate::again::AnswerCopy;
+use crate::capture::{Capture, Refused};
+
 /// Bytes kept of the answer to a question; a longer one counts as none.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
 const HEADER_BYTES: usize = 5;
@@ -37,6 +40,8 @@ pub struct Sieve {
     /// Of a frame of ours, as far as it is kept.
     body: Vec<u8>,
     answer: Answer,
+    /// Takes the answer instead, where all of it is wanted.
+    copy: Option<AnswerCopy>,
 }
 
 impl Sieve {
@@ -50,6 +55,7 @@ impl Sieve {
     pub fn expect_group(&mut self, passed: OpenFrame<'_>) {
         self.is_expecting = true;
         self.answer = Answer::default();
+        self.copy = None;
         (self.header_bytes, self.passed_bytes) = (0, passed.header.len());
         for (place, byte) in self.header.iter_mut().zip(passed.header) {
             *place = *byte;
@@ -60,6 +66,17 @@ impl Sieve {
             self.header_bytes = HEADER_BYTES;
         }
         self.is_ours = false;
+    }
+
+    /// As [`Sieve::expect_group`], for a group whose answer is wanted whole.
+    pub fn expect_copy(&mut self, passed: OpenFrame<'_>, copy: AnswerCopy) {
+        self.expect_group(passed);
+        self.copy = Some(copy);
+    }
+
+    /// The copy of the answer that has ended last, or why it cannot be kept; `None` where none was wanted.
+    pub fn take_copy(&mut self) -> Option<Result<Capture, Refused>> {
+        self.copy.take().map(AnswerCopy::into_capture)
     }
 
     /// Appends to `out` what of `chunk` is for the client, and answers a question once it is complete.
@@ -101,6 +118,10 @@ impl Sieve {
         // What began before the question is no answer to it.
         let passed_bytes = std::mem::take(&mut self.passed_bytes);
         self.is_ours = self.is_expecting && !is_spontaneous && passed_bytes == 0;
+        if is_spontaneous && tag != NOTIFICATION {
+            // What an answer brings with it cannot be given again.
+            self.refuse_copy(Refused::Unexpected);
+        }
         self.body.clear();
         if !self.is_ours {
             out.extend_from_slice(self.header.get(passed_bytes..).unwrap_or_default());
@@ -113,10 +134,21 @@ impl Sieve {
         self.remaining -= taken.len();
         if !self.is_ours {
             out.extend_from_slice(taken);
-        } else if self.body.len() + taken.len() <= ANSWER_BYTES_MAX {
+        } else if self.body.len() + taken.len() <= self.body_bytes_max() {
             self.body.extend_from_slice(taken);
         } else {
             self.answer.is_failed = true;
+            self.refuse_copy(Refused::TooLarge);
+        }
+    }
+
+    fn body_bytes_max(&self) -> usize {
+        self.copy.as_ref().map_or(ANSWER_BYTES_MAX, |copy| copy.frame_bytes_max().max(ANSWER_BYTES_MAX))
+    }
+
+    fn refuse_copy(&mut self, refused: Refused) {
+        if let Some(copy) = &mut self.copy {
+            copy.refuse(refused);
         }
     }
 
@@ -125,6 +157,9 @@ impl Sieve {
             return None;
         }
         let [tag, ..] = self.header;
+        if let Some(copy) = &mut self.copy {
+            copy.feed(&self.header, &self.body);
+        }
         match tag {
             backend::READY_FOR_QUERY => {
                 self.is_expecting = false;

@@ -8,6 +8,7 @@
 pub(crate) mod acks;
 mod connections;
 pub(crate) mod lists;
+mod warming;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -69,6 +70,7 @@ pub(crate) async fn serve(listener: std::net::TcpListener, state: AdminState) {
         .route("/cache/explain", get(explain))
         .route("/cache", get(cache))
         .route("/cache/invalidate", post(invalidate))
+        .route("/cache/warm", post(warming::warm))
         .route("/config", get(config))
         .route("/reload", post(reload))
         .route("/reset", post(reset))
@@ -137,6 +139,7 @@ GET  /api/v1/cache/explain?database=&sql=  what a statement reads and writes, an
 GET  /api/v1/cache                   what the cache holds, what it saved, why reads were not cached
 POST /api/v1/acks                    acknowledge, as in {\"id\": \"63951378593f76e9\", \"reason\": \"one look-up per shop\"}
 POST /api/v1/cache/invalidate        forget answers, as in {\"tags\": [\"product:42\"], \"tables\": [], \"all\": false}
+POST /api/v1/cache/warm              ask the hottest questions again, as in {\"tags\": [\"product\"], \"max\": 100}
 GET  /api/v1/health                  sessions and statements, in numbers
 GET  /api/v1/config                  every setting with value and origin, no secrets
 POST /api/v1/deploys                 a version begins to serve, as in {\"version\": \"1.4.2\"}

@@ -16,11 +16,12 @@ mod relay;
 mod session;
 mod totals;
 pub(crate) mod views;
+pub(crate) mod warming;
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use pgtally_cache::{Flights, Policy, Store, Versions, WriteSet};
+use pgtally_cache::{Flights, Hot, Policy, Store, Versions, WriteSet};
 use rustc_hash::FxHashMap;
 use tracing::info;
 
@@ -30,6 +31,7 @@ use self::doubts::{Doubt, Doubts};
 pub(crate) use self::relay::relay;
 pub(crate) use self::session::CachedSession;
 pub(crate) use self::totals::Totals;
+use self::warming::Warmers;
 use crate::catalog::{Catalogs, database_id};
 use crate::config::CacheSettings;
 use crate::live::Live;
@@ -47,6 +49,9 @@ pub(crate) struct Cache {
     catalogs: Arc<Catalogs>,
     store: Store,
     flights: Arc<Flights>,
+    /// What is asked most, and the sessions that may ask it again.
+    hot: Hot,
+    warmers: Warmers,
     quotas: Mutex<FxHashMap<Arc<str>, Arc<AtomicU64>>>,
     pub(crate) totals: Totals,
     alarm: Alarm,
@@ -68,6 +73,8 @@ impl Cache {
             catalogs,
             store: Store::new(settings.capacity_bytes),
             flights: Arc::default(),
+            hot: Hot::new(settings.capacity_bytes),
+            warmers: Warmers::default(),
             quotas: Mutex::default(),
             totals: Totals::default(),
             alarm: Alarm::start(),

@@ -91,7 +91,20 @@ impl Client {
     /// # Errors
     /// When there is none.
     pub(crate) fn post(&self, path: &str, order: &Value) -> Result<Value, ClientError> {
-        let request = self.signed(agent(Some(ANSWER_TIMEOUT)).post(format!("{}/api/v1/{path}", self.url)));
+        self.post_within(path, order, ANSWER_TIMEOUT)
+    }
+
+    /// As [`Client::post`], for an order that takes its time.
+    ///
+    /// # Errors
+    /// When there is none by then.
+    pub(crate) fn post_within(
+        &self,
+        path: &str,
+        order: &Value,
+        limit: Duration,
+    ) -> Result<Value, ClientError> {
+        let request = self.signed(agent(Some(limit)).post(format!("{}/api/v1/{path}", self.url)));
         let request = request.content_type("application/json");
         read(self.checked(request.send(order.to_string()))?)
     }

@@ -2,10 +2,12 @@
 
 use std::io::{self, Write};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
+use super::warming::RUN_MAX;
 use crate::client::{AdminArgs, Client, ClientError};
 use crate::logging::with_causes;
 
@@ -21,6 +23,9 @@ enum Order {
     Invalidate(InvalidateArgs),
     /// Show tags, reasons and answers, those that saved most database time first
     List(ListArgs),
+    /// Ask the hottest questions again whose answers are old or gone, as after an invalidation or a deployment
+    #[command(after_help = WARM_HELP)]
+    Warm(WarmArgs),
 }
 
 #[derive(Debug, Args)]
@@ -54,11 +59,38 @@ struct ListArgs {
     admin: AdminArgs,
 }
 
+#[derive(Debug, Args)]
+struct WarmArgs {
+    /// Only answers with this tag; may be repeated
+    #[arg(long = "tag", value_name = "TAG")]
+    tags: Vec<String>,
+    /// Questions at most, those that were answered from the cache most often
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..=1_000))]
+    max: u16,
+    /// As the API answers it
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    admin: AdminArgs,
+}
+
+/// What happens then, for those who ask before they do it.
+const WARM_HELP: &str = "\
+A question is remembered once its answer was given twice. It is asked by a session that is idle and has the same user,
+role, database and settings, on that session's own connection: nobody reads more than he may. Its client waits for that
+answer before its next one, 5 s at most. Questions without such a session are told, and asked the next time a client does.
+
+  pgtally cache invalidate --all && pgtally cache warm
+  pgtally cache warm --tag product --max 20";
+/// Time to wait for the answer: somewhat more than an order takes at most.
+const WARM_MAX: Duration = RUN_MAX.saturating_add(Duration::from_secs(10));
+
 /// Runs the command.
 pub(crate) fn run(args: CacheArgs) -> ExitCode {
     let text = match args.order {
         Order::Invalidate(InvalidateArgs { what, admin }) => invalidate(&Client::new(&admin), &what),
         Order::List(ListArgs { json, admin }) => list(&Client::new(&admin), json),
+        Order::Warm(args) => warm(&args),
     };
     match text {
         Ok(text) => {
@@ -77,6 +109,31 @@ fn invalidate(client: &Client, what: &What) -> Result<String, ClientError> {
     let order = json!({ "tags": what.tags, "tables": what.tables, "all": what.all });
     let answer = client.post("cache/invalidate", &order)?;
     Ok(format!("{} answers are old now", answer["old_entries"]))
+}
+
+fn warm(args: &WarmArgs) -> Result<String, ClientError> {
+    let order = json!({ "tags": args.tags, "max": args.max });
+    let answer = Client::new(&args.admin).post_within("cache/warm", &order, WARM_MAX)?;
+    Ok(if args.json { format!("{answer:#}") } else { warmed(&answer) })
+}
+
+/// What has become of an order, for people.
+fn warmed(answer: &Value) -> String {
+    let mut lines = format!(
+        "{} of {} answers filled; {} were good already\n",
+        answer["filled"], answer["asked"], answer["current"]
+    );
+    if answer["without_session"] != 0 {
+        lines.push_str(&format!(
+            "{} without an idle session of their user and settings\n",
+            answer["without_session"]
+        ));
+    }
+    for refused in answer["refused"].as_array().into_iter().flatten() {
+        let reason = refused["reason"].as_str().unwrap_or_default();
+        lines.push_str(&format!("{} refused: {reason}\n", refused["count"]));
+    }
+    lines
 }
 
 fn list(client: &Client, is_json: bool) -> Result<String, ClientError> {
@@ -152,6 +209,15 @@ fn size(bytes: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn orders_to_warm_tell_what_became_of_them() {
+        let answer = json!({"filled": 7, "asked": 10, "current": 3, "without_session": 2,
+            "refused": [{"reason": "unexpected", "count": 1}]});
+        let expected = "7 of 10 answers filled; 3 were good already\n\
+            2 without an idle session of their user and settings\n1 refused: unexpected\n";
+        assert_eq!(warmed(&answer), expected);
+    }
 
     #[test]
     fn lists_are_for_people() {

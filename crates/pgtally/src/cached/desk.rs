@@ -98,6 +98,13 @@ pub(super) struct Meaning {
     is_plain: bool,
 }
 
+impl Meaning {
+    /// The text, with its comments.
+    pub(super) fn text(&self) -> &[u8] {
+        &self.text
+    }
+}
+
 impl Statement for Meaning {
     fn facts(&self) -> &StatementFacts {
         &self.facts
@@ -205,6 +212,12 @@ impl Desk {
             place.ask_again_ns.set(now_ns + SNAPSHOT_RETRY_NS);
             *place.snapshot.borrow_mut() = self.cache.catalogs.current(place.id, &place.database);
         }
+    }
+
+    /// As [`Desk::refresh`], however short ago it was that there was none.
+    pub(super) fn refresh_at_once(&self, place: &Place, now: &LazyMoment<'_>) {
+        place.ask_again_ns.set(0);
+        self.refresh(place, now);
     }
 
     /// Whether definitions are known, and none has changed since they were read.

@@ -101,9 +101,14 @@ impl Relay<'_> {
                     }
                 }
             }
+            let was_warming = self.session.is_warming();
             let moved = self.poll_upstream(scratch, cx);
-            if moved.is_pending() && self.is_answered() {
+            let is_free_again = was_warming && !self.session.is_warming();
+            if moved.is_pending() && (self.is_answered() || is_free_again) {
                 continue;
+            }
+            if moved.is_pending() {
+                self.warm(cx);
             }
             return Poll::Ready(match ready!(moved) {
                 Ok(()) if self.to_upstream.is_read_to_end => RelayEnd::ClientClosed,
@@ -123,12 +128,33 @@ impl Relay<'_> {
         is_held && !self.session.is_asking()
     }
 
+    /// Lets the session fill the cache while neither side waits for anything.
+    fn warm(&mut self, cx: &mut Context<'_>) {
+        let is_waiting = self.to_upstream.is_over
+            || self.to_upstream.is_read_to_end
+            || self.to_upstream.is_owing()
+            || self.to_client.is_owing()
+            || self.held.is_some()
+            || self.session.is_warming();
+        if is_waiting || !self.session.has_order(cx.waker()) {
+            return;
+        }
+        let Some(question) = self.session.warm(&LazyMoment::of(&self.local.clock)) else { return };
+        // An upstream that takes no more may still have an answer to deliver, such as why.
+        if self.to_upstream.forward(self.upstream, &question, cx).is_err() {
+            self.to_upstream.end();
+        }
+    }
+
     fn poll_client(&mut self, scratch: &mut [u8], cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
         let mut moved = 0;
         for _ in 0..CHUNKS_PER_POLL_MAX {
             ready!(self.to_upstream.poll_pay(self.upstream, cx)).map_err(Broken::Write)?;
             if moved >= TO_UPSTREAM_BYTES_PER_POLL {
                 break;
+            }
+            if self.session.is_warming() {
+                return Poll::Pending;
             }
             if let Some(held) = self.held.take() {
                 let since = held.since;

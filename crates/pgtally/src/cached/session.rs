@@ -7,6 +7,7 @@
 mod blind;
 mod fill;
 mod unnamed;
+mod warming;
 
 use std::mem;
 use std::rc::Rc;
@@ -24,6 +25,7 @@ use pgtally_fingerprint::Dialect;
 use pgtally_protocol::startup::Startup;
 use pgtally_protocol::{Desync, FrameReader, frontend};
 
+use self::warming::Warming;
 use super::desk::{Asked, Desk, Meaning, Place, Planned, SessionReader};
 use super::doubts::Doubt;
 use super::environment::{self, Known};
@@ -134,6 +136,7 @@ pub(crate) struct CachedSession {
     farewell: Option<[u8; 5]>,
     backend_pid: Option<u32>,
     key: Vec<u8>,
+    warming: Warming,
 }
 
 impl CachedSession {
@@ -167,6 +170,7 @@ impl CachedSession {
             farewell: None,
             backend_pid: None,
             key: Vec::new(),
+            warming: Warming::default(),
         };
         match startup {
             None => session.go_blind(Desync::MalformedBody),
@@ -315,40 +319,14 @@ impl CachedSession {
         may_wait: bool,
     ) -> Result<Step, BypassReason> {
         let reads = meaning.facts.read.as_ref().map_err(|reason| *reason)?;
-        if !reads.is_covered_by(&planned.plan.vary) {
-            return Err(BypassReason::RowSecurity);
-        }
-        if !self.desk.cache.is_serving() {
-            return Err(BypassReason::Upgrade);
-        }
-        if !meaning.facts.writes.is_nothing() {
-            return Err(BypassReason::NotRead);
-        }
-        if planned.may_name_time
-            || matches!(unit, Unit::Extended { bound, .. } if has_bound_clock_word(bound))
-        {
-            return Err(BypassReason::Function);
-        }
-        let Some(known) = self.known(now_ns)? else {
+        let Some(environment) = self.keyed(unit, meaning, planned, types, now_ns)? else {
             self.asking = Some(Question::Environment);
             return Ok(Step::Ask);
         };
-        if known.is_standby && planned.plan.mode == Mode::Commit {
-            return Err(BypassReason::Standby);
-        }
-        let environment = Arc::clone(&known.environment);
-        // Not known where the rules have changed since the text was read; the next time they are.
-        let varying = known.values_of(&planned.plan.vary).ok_or(BypassReason::Environment)?;
-        let half_timeout = known.idle_timeout.map_or(Duration::MAX, |timeout| timeout / 2);
-        let keep_alive = self.desk.cache.settings.keep_alive.min(half_timeout);
-        if u128::from(now_ns.saturating_sub(self.upstream_ns)) >= keep_alive.as_nanos() {
+        if self.must_be_heard(now_ns) {
             return Err(BypassReason::KeepAlive);
         }
-        let mut bytes = mem::take(&mut self.key);
-        let text = (&*planned.bare, types);
-        if !write_key(planned.plan.mode, unit, text, &planned.tags, &varying, &mut bytes) {
-            return Err(BypassReason::KeyTooLong);
-        }
+        let bytes = mem::take(&mut self.key);
         let desk = Rc::clone(&self.desk);
         let cache = &desk.cache;
         let key = KeyRef { environment: &environment, bytes: &bytes };
@@ -360,6 +338,7 @@ impl CachedSession {
             let is_stale = !is_fresh && age <= planned.plan.ttl + planned.plan.stale;
             let is_refreshed = is_current && is_stale && cache.flights.is_flying(&key.to_key());
             if is_current && (is_fresh || is_refreshed) {
+                self.note_hit(&entry, key, unit, meaning, planned, types);
                 self.key = bytes;
                 return Ok(self.served(unit, entry, meaning, planned, types, is_stale));
             }
@@ -400,6 +379,56 @@ impl CachedSession {
         Ok(Step::Forward)
     }
 
+    /// Writes the key of a unit's answer into `self.key`, and answers with its environment; `None` where that has to be
+    /// asked for, and an error where the answer may not be kept.
+    fn keyed(
+        &mut self,
+        unit: &Unit<'_>,
+        meaning: &Meaning,
+        planned: &Planned,
+        types: &[u8],
+        now_ns: u64,
+    ) -> Result<Option<Arc<pgtally_cache::Environment>>, BypassReason> {
+        let reads = meaning.facts.read.as_ref().map_err(|reason| *reason)?;
+        if !reads.is_covered_by(&planned.plan.vary) {
+            return Err(BypassReason::RowSecurity);
+        }
+        if !self.desk.cache.is_serving() {
+            return Err(BypassReason::Upgrade);
+        }
+        if !meaning.facts.writes.is_nothing() {
+            return Err(BypassReason::NotRead);
+        }
+        if planned.may_name_time
+            || matches!(unit, Unit::Extended { bound, .. } if has_bound_clock_word(bound))
+        {
+            return Err(BypassReason::Function);
+        }
+        let Some(known) = self.known(now_ns)? else { return Ok(None) };
+        if known.is_standby && planned.plan.mode == Mode::Commit {
+            return Err(BypassReason::Standby);
+        }
+        let environment = Arc::clone(&known.environment);
+        // Not known where the rules have changed since the text was read; the next time they are.
+        let varying = known.values_of(&planned.plan.vary).ok_or(BypassReason::Environment)?;
+        let text = (&*planned.bare, types);
+        if !write_key(planned.plan.mode, unit, text, &planned.tags, &varying, &mut self.key) {
+            return Err(BypassReason::KeyTooLong);
+        }
+        Ok(Some(environment))
+    }
+
+    /// Whether the server would end the session, or forget it on the way, if it heard nothing for longer.
+    fn must_be_heard(&self, now_ns: u64) -> bool {
+        let idle_timeout = match &self.environment {
+            Environment::Known(known) => known.idle_timeout,
+            Environment::Unasked | Environment::Unusable(_) => None,
+        };
+        let half_timeout = idle_timeout.map_or(Duration::MAX, |timeout| timeout / 2);
+        let keep_alive = self.desk.cache.settings.keep_alive.min(half_timeout);
+        u128::from(now_ns.saturating_sub(self.upstream_ns)) >= keep_alive.as_nanos()
+    }
+
     /// The session's environment; `None` where it has to be asked for.
     fn known(&mut self, now_ns: u64) -> Result<Option<&Known>, BypassReason> {
         if self.front.as_mut().is_some_and(Front::take_change) {
@@ -434,7 +463,6 @@ impl CachedSession {
         types: &[u8],
         is_stale: bool,
     ) -> Step {
-        entry.count_hit();
         planned.count_lookup(true);
         planned.totals.count_hit(is_stale, entry.cost);
         let front = self.front.as_mut();
@@ -583,7 +611,7 @@ impl CachedSession {
         if let Some(answer) = self.sieve.sift(chunk, &mut out) {
             match self.asking.take() {
                 Some(Question::Locks) => self.learn_locks(&answer),
-                // A restored statement.
+                // A restored statement, or a question asked again.
                 None => {}
                 Some(Question::Environment) => {
                     self.is_settled = false;
@@ -595,6 +623,7 @@ impl CachedSession {
                 }
             }
             self.upstream_ns = now_ns;
+            self.answered(now_ns);
         }
         Some(out)
     }
@@ -632,7 +661,7 @@ impl CachedSession {
 
 impl Drop for CachedSession {
     fn drop(&mut self) {
-        if self.fill.is_some() {
+        if self.fill.is_some() || self.warming.has_sent() {
             self.desk.cache.totals.fills_aborted.fetch_add(1, Ordering::Relaxed);
         }
         let open = self.front.take().map(Front::into_open);

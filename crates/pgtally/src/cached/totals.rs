@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use pgtally_cache::BypassReason;
+use pgtally_cache::{BypassReason, Refused};
 use rustc_hash::FxHashMap;
 
 /// Tags counted apart; those beyond are counted together.
@@ -62,6 +62,16 @@ impl Totals {
         if let Some(total) = self.bypasses.get(reason as usize) {
             total.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    /// Counts an answer that cannot be kept. Answers with the reason.
+    pub(super) fn count_refused(&self, refused: Refused) -> &'static str {
+        let (total, reason) = match refused {
+            Refused::TooLarge => (&self.fills_too_large, "too_large"),
+            Refused::Unexpected => (&self.fills_unexpected, "unexpected"),
+        };
+        total.fetch_add(1, Ordering::Relaxed);
+        reason
     }
 
     /// Reasons with their counts.

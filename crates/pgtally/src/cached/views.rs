@@ -103,6 +103,22 @@ pub(crate) struct Invalidation {
     pub(crate) all: bool,
 }
 
+/// What `POST /api/v1/cache/warm` is to ask again.
+#[derive(Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Warming {
+    /// Only answers with one of these; all where there are none.
+    pub(crate) tags: Vec<String>,
+    /// Questions at most, the hottest.
+    pub(crate) max: usize,
+}
+
+impl Default for Warming {
+    fn default() -> Self {
+        Self { tags: Vec::new(), max: 100 }
+    }
+}
+
 /// Answer to it.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct InvalidatedAnswer {

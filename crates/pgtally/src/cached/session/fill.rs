@@ -10,41 +10,42 @@ use pgtally_cache::{Captured, NewEntry, Refused};
 
 use super::{CachedSession, Fill};
 use crate::cached::desk::Asked;
+use crate::cached::warming::STORED;
 use crate::clock::LazyMoment;
 
 impl CachedSession {
     /// Copies the answer that is being fetched, and keeps it once it is complete.
     pub(super) fn copy(&mut self, chunk: &[u8], now: &LazyMoment<'_>) {
         let Some(fill) = &mut self.fill else { return };
-        let totals = &self.desk.cache.totals;
         let refused = match fill.capture.feed(chunk) {
             Captured::Partial => return,
             Captured::Complete => None,
-            Captured::Refused(Refused::TooLarge) => Some(&totals.fills_too_large),
-            Captured::Refused(Refused::Unexpected) => Some(&totals.fills_unexpected),
+            Captured::Refused(refused) => Some(refused),
         };
         let Some(fill) = self.fill.take() else { return };
         match refused {
-            Some(total) => drop(total.fetch_add(1, Ordering::Relaxed)),
+            Some(refused) => self.desk.cache.totals.count_refused(refused),
             None => self.keep(fill, now.get().0),
-        }
+        };
     }
 
-    fn keep(&self, fill: Fill, now_ns: u64) {
+    /// Keeps a complete answer, or says why not: [`STORED`], or the result that is counted.
+    pub(super) fn keep(&self, fill: Fill, now_ns: u64) -> &'static str {
         let cache = &self.desk.cache;
-        let Asked::Cache(planned) = &fill.meaning.asked else { return };
-        let Some(answer) = fill.capture.into_answer() else { return };
+        let (Asked::Cache(planned), Some(answer)) = (&fill.meaning.asked, fill.capture.into_answer()) else {
+            return cache.totals.count_refused(Refused::Unexpected);
+        };
         let quota = cache.quota(&self.place.database);
         let Some(token) = cache.versions.settled(fill.token) else {
             cache.totals.fills_overtaken.fetch_add(1, Ordering::Relaxed);
-            return;
+            return "overtaken";
         };
-        let total = if answer.len() > planned.plan.bytes_max {
-            &cache.totals.fills_too_large
+        let (total, result) = if answer.len() > planned.plan.bytes_max {
+            (&cache.totals.fills_too_large, "too_large")
         } else if quota.load(Ordering::Relaxed) + answer.len() as u64 > cache.quota_bytes()
             && cache.has_quotas()
         {
-            &cache.totals.fills_over_quota
+            (&cache.totals.fills_over_quota, "quota")
         } else {
             let new = NewEntry {
                 answer,
@@ -58,8 +59,9 @@ impl CachedSession {
                 quota,
             };
             cache.store.keep(fill.key, new);
-            &cache.totals.filled
+            (&cache.totals.filled, STORED)
         };
         total.fetch_add(1, Ordering::Relaxed);
+        result
     }
 }
