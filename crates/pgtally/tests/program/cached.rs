@@ -144,3 +144,34 @@ fn two_processes_of_an_upgrade_tell_nobody_what_is_old() {
     warm(&mut newest, admin, "19");
     send("TERM", *generations.last().unwrap());
 }
+
+#[test]
+fn the_command_that_warms_says_what_it_filled_and_no_secrets() {
+    let server = Throwaway::builder().start().unwrap();
+    let database = SocketAddr::from(([127, 0, 0, 1], server.port()));
+    Session::connect(database)
+        .ask("CREATE TABLE counters AS SELECT 0 AS n; CREATE ROLE inspector LOGIN; SELECT 1");
+    let mut command = serve(database);
+    command.env("PGTALLY__CACHE__ENABLED", "on").env("PGTALLY__INSPECT__USER", "inspector");
+    let mut program = Program::start(&mut command);
+    let (address, admin) = addresses(&mut program.log());
+    let mut session = Session::connect(address);
+    // Remembered from its second answer on.
+    warm(&mut session, admin, "0");
+    warm(&mut session, admin, "0");
+    let order = |args: &[&str], url: &str| {
+        let output = crate::pgtally(args).args(["--url", url, "--token", "s3cr3t-token"]).output().unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        (output.status.success(), String::from_utf8(said).unwrap())
+    };
+    let url = format!("http://{admin}");
+    assert!(order(&["cache", "invalidate", "--all"], &url).0);
+    let (is_done, said) = order(&["cache", "warm", "--tag", "counter", "--max", "5"], &url);
+    assert_eq!((is_done, said.as_str()), (true, "1 of 1 answers filled; 0 were good already\n"));
+    let before = count(admin, HITS);
+    assert_eq!(session.ask(QUESTION), "0");
+    assert!(count(admin, HITS) > before);
+    let (is_done, said) = order(&["cache", "warm"], "http://127.0.0.1:1");
+    assert!(!is_done && said.contains("is pgtally running") && !said.contains("s3cr3t"), "{said}");
+    assert!(!order(&["cache", "warm", "--max", "0"], &url).0);
+}
