@@ -1,6 +1,6 @@
 //! Drives every parser with mutated inputs: whatever comes, each ends with an answer and keeps its promises.
 //!
-//! Inputs are the corpus (`corpus/`, one file per input, named by its target) and the seeds below, changed in a few
+//! Inputs are the corpus (`fuzz/corpus/TARGET/`, one file per input) and the seeds below, changed in a few
 //! places per execution by a generator whose every run of one seed is the same. An ordinary test makes some thousand
 //! executions of each; `PGTALLY_FUZZ_EXECUTIONS` makes as many as one likes and `PGTALLY_FUZZ_SEED` other ones (see
 //! README.md). An input that ever failed becomes a file of the corpus.
@@ -8,16 +8,12 @@
 #![allow(clippy::expect_used, reason = "a test fails by panicking")]
 
 mod conversations;
+#[path = "../../fuzz/targets.rs"]
+mod targets;
 
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::path::Path;
-use std::pin::pin;
-use std::task::{Context, Poll, Waker};
-
-use pgtally_fingerprint::{Dialect, Scan, normalize, tags};
-use pgtally_protocol::sasl::{self, ClientFinal, ClientFirst, ServerFirst};
-use pgtally_protocol::{FrameReader, startup};
+use std::path::{Path, PathBuf};
 
 const EXECUTIONS: u64 = 20_000;
 /// Longest input, so that one execution takes microseconds.
@@ -67,11 +63,10 @@ impl Dice {
 
 /// Runs `target` with everything in its corpus, with `seeds`, and with mutations of both.
 fn drive(name: &str, seeds: &[&[u8]], mut target: impl FnMut(&[u8])) {
-    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus");
-    let files = fs::read_dir(corpus).expect("the corpus").map(|file| file.expect("a file").path());
-    let is_ours = |path: &Path| path.file_name().is_some_and(|file| file.to_string_lossy().starts_with(name));
-    let files: Vec<_> =
-        files.filter(|path| is_ours(path)).map(|path| fs::read(path).expect("a file")).collect();
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus").join(name);
+    let files = fs::read_dir(corpus).map(|files| files.map(|file| file.expect("a file").path()).collect());
+    let files: Vec<PathBuf> = files.unwrap_or_default();
+    let files: Vec<_> = files.iter().map(|path| fs::read(path).expect("a file")).collect();
     let inputs: Vec<&[u8]> = seeds.iter().copied().chain(files.iter().map(Vec::as_slice)).collect();
     inputs.iter().for_each(|input| target(input));
     let mut dice = Dice(number("PGTALLY_FUZZ_SEED").unwrap_or(0x9e37_79b9_7f4a_7c15));
@@ -99,32 +94,7 @@ fn startup_packets() {
         b"\0\0\0\x10\x04\xd2\x16\x2e\0\0\0\x07abcd",
         b"\0\0\0\x2b\0\x03\0\x02user\0ann\0replication\0database\0_pq_.x\0y\0\0",
     ];
-    drive("startup", &seeds, |input| {
-        if let Some(first) = input.first_chunk() {
-            let _ = startup::packet_length(*first);
-        }
-        if let Ok(startup::Packet::Startup(startup)) = startup::parse(input) {
-            assert_eq!(startup.major, 3);
-            let _ = (startup.database(), startup.is_replication());
-        }
-    });
-}
-
-/// Tags and captured bytes of all frames in `input`, cut into chunks of `chunk` bytes; ends at an error.
-fn frames(input: &[u8], chunk: usize) -> Vec<(u8, Vec<u8>)> {
-    let mut reader = FrameReader::new(|_| 100);
-    let mut frames = Vec::new();
-    for mut chunk in input.chunks(chunk) {
-        loop {
-            match reader.next(&mut chunk) {
-                // Whole bodies that lie in one chunk are not cut.
-                Ok(Some(frame)) => frames.push((frame.tag, frame.body[..frame.body.len().min(100)].to_vec())),
-                Ok(None) => break,
-                Err(_) => return frames,
-            }
-        }
-    }
-    frames
+    drive("startup", &seeds, targets::startup);
 }
 
 #[test]
@@ -134,11 +104,7 @@ fn frames_do_not_depend_on_chunks() {
         b"P\0\0\0\x10\0SELECT 1\0\0\0\0B\0\0\0\x0c\0\0\0\0\0\0\0\0E\0\0\0\x09\0\0\0\0\0S\0\0\0\x04",
         b"D\0\0\0\x0f\0\x01\0\0\0\x05helloC\0\0\0\x0dSELECT 1\0Z\0\0\0\x05I",
     ];
-    drive("frames", &seeds, |input| {
-        let whole = frames(input, INPUT_BYTES_MAX);
-        assert_eq!(frames(input, 1), whole);
-        assert_eq!(frames(input, 7), whole);
-    });
+    drive("frames", &seeds, targets::frames);
 }
 
 #[test]
@@ -151,15 +117,7 @@ fn statements() {
         b"WITH RECURSIVE r AS (SELECT 1 UNION ALL SELECT n + 1 FROM r) SELECT * FROM r LIMIT 10 OFFSET 5",
         b"DECLARE c CURSOR FOR SELECT 1; FETCH 10 FROM c; CLOSE c; DISCARD ALL",
     ];
-    let mut scan = Scan::new();
-    drive("statements", &seeds, |input| {
-        for dialect in [Dialect::default(), Dialect { has_standard_strings: false }] {
-            scan.scan(input, dialect, false);
-            for statement in &scan.statements {
-                let _ = normalize(input, statement, dialect);
-            }
-        }
-    });
+    drive("statements", &seeds, targets::statements);
 }
 
 #[test]
@@ -170,11 +128,7 @@ fn comments_with_tags() {
         b"-- request_id='a\\'b'",
         b"/*dddbs='x',ddpv='1.2'*/",
     ];
-    drive("comments", &seeds, |input| {
-        for (_, value) in tags::parse(input) {
-            let _ = tags::trace_id(&value);
-        }
-    });
+    drive("comments", &seeds, targets::comments);
 }
 
 #[test]
@@ -187,12 +141,7 @@ fn sasl_messages() {
         b"v=rmF9pqV8S7suAoZWja4dJRkFsKQ=",
         b"\0\0\0\x0aSCRAM-SHA-256-PLUS\0SCRAM-SHA-256\0\0",
     ];
-    drive("sasl", &seeds, |input| {
-        let _ = sasl::authentication(input);
-        let _ = sasl::read_initial_response(input);
-        let _ = (ClientFirst::read(input), ClientFinal::read(input), ServerFirst::read(input));
-        let _ = sasl::server_signature(input);
-    });
+    drive("sasl", &seeds, targets::sasl);
 }
 
 #[test]
@@ -205,17 +154,5 @@ fn proxy_headers() {
         b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x11\x0a\0\0\x07\x0a\0\0\x01\xc8\x22\x15\x38\x04\0\x02\0\0rest",
         b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0rest",
     ];
-    drive("proxy", &seeds, |input| {
-        let mut rest = input;
-        let answer = {
-            let header = pin!(pgtally::read_proxy_header(&mut rest));
-            // Bytes in memory are always there: one poll reads to the answer.
-            match header.poll(&mut Context::from_waker(Waker::noop())) {
-                Poll::Ready(answer) => answer,
-                Poll::Pending => panic!("it waits for bytes that never come"),
-            }
-        };
-        let taken = input.len() - rest.len();
-        assert!(answer.is_err() || taken >= 15, "a header of {taken} bytes");
-    });
+    drive("proxy", &seeds, targets::proxy);
 }
