@@ -69,6 +69,8 @@ pub(super) fn group(name: &[u8], text: &str) -> Vec<u8> {
     let execute = [name, b"\0\0\0\0"].concat();
     let close = |kind: u8| [&[kind][..], name].concat();
     [
+        // An error skips what closes it below: the last question may have left it.
+        message(b'C', &close(b'S')),
         message(b'P', &parse),
         message(b'B', &bind),
         message(b'E', &execute),
@@ -199,6 +201,11 @@ mod tests {
     fn known(cells: &[&str]) -> Result<Known, BypassReason> {
         let cells: Vec<_> = cells.iter().map(|cell| Some(cell.as_bytes())).collect();
         read(&answer(&cells), Vec::new(), 0, Fault::None)
+    }
+
+    #[test]
+    fn what_an_earlier_error_has_left_is_closed_first() {
+        assert!(group(b"x\0", "SELECT 1").starts_with(b"C\0\0\0\x07Sx\0P"));
     }
 
     #[test]
